@@ -1,0 +1,1 @@
+//! The rules: authentication, conversations, the message pipeline.

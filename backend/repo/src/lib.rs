@@ -1,0 +1,1 @@
+//! The only owner of data: SQL behind a store seam, and the cache rules in front of it.

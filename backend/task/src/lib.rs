@@ -1,0 +1,1 @@
+//! The consumers: persistence, relay of the outbox, clean-up.

@@ -1,0 +1,1 @@
+//! Micro benches, floors and peers.

@@ -1,0 +1,1 @@
+//! Reactors: io_uring, epoll and a simulated one behind one seam.

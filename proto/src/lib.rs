@@ -1,0 +1,1 @@
+//! Wire contracts: gRPC services, bus records, client frames, ids and error codes.
