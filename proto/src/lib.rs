@@ -4,7 +4,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod close_codes;
+pub mod codes;
+pub mod failure;
 mod generated;
+pub mod ids;
+pub mod topics;
 
 pub use generated::gochat::bus;
 pub use generated::{common, im};
