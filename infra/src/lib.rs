@@ -5,6 +5,7 @@
 
 pub mod bus;
 pub mod cache;
+pub mod clock;
 pub mod coord;
 pub mod once;
 pub mod ratelimit;
