@@ -9,5 +9,5 @@ mod support;
 fn nothing_acknowledged_is_lost_by_kill_nine() {
     let kills = std::env::var("GOCHAT_KILLS").map_or(5, |text| text.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
-    support::load::run_with_kills(dir.path(), kills, 4, support::seed(), || {});
+    support::load::run_with_deaths(dir.path(), &["--limits", "off"], kills, 4, support::seed(), || {});
 }

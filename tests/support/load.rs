@@ -285,21 +285,21 @@ fn audit(history: &[Stored], a: &Talker, b: &Talker, wrong: &mut Vec<String>) {
     }
 }
 
-/// Starts a server and a load, kills the server `kills` times at random moments, then audits. `between` runs while the
+/// Starts a server and a load, kills the server `deaths` times at random moments, then audits. `between` runs while the
 /// server is dead.
-pub fn run_with_kills(dir: &Path, kills: u32, pairs: u32, seed: u64, mut between: impl FnMut()) {
+pub fn run_with_deaths(dir: &Path, flags: &[&str], deaths: u32, pairs: u32, seed: u64, mut between: impl FnMut()) {
     let mut random = Seeded::new(seed);
-    let mut server = Server::start(dir);
+    let mut server = Server::start_with(dir, flags);
     let load = Load::start(&server, pairs, seed);
-    for kill in 1..=kills {
+    for death in 1..=deaths {
         load.wait_for_acks(50);
         std::thread::sleep(Duration::from_millis(random.within(0..400)));
         load.server_gone();
         server.kill();
         between();
-        server = Server::start(dir);
+        server = Server::start_with(dir, flags);
         load.server_back(&server);
-        eprintln!("kill {kill} of {kills}, {} acknowledged", load.acked());
+        eprintln!("death {death} of {deaths}, {} acknowledged", load.acked());
     }
     load.wait_for_acks(50);
     load.finish_and_audit(&server);

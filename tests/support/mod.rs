@@ -4,6 +4,7 @@
 
 pub mod chat;
 pub mod load;
+pub mod lossy;
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
