@@ -7,6 +7,7 @@
 pub mod close_codes;
 pub mod codes;
 pub mod failure;
+pub mod frames;
 mod generated;
 pub mod ids;
 pub mod topics;
