@@ -166,10 +166,12 @@ impl Completions {
         self.entries.is_empty()
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.entries.len() >= self.capacity
+    /// How many more completions fit.
+    pub(crate) fn room(&self) -> usize {
+        self.capacity.saturating_sub(self.entries.len())
     }
 
+    /// Adds one. A reactor asks for `room` before it reaps; the few events that make two completions may go over it.
     pub(crate) fn push(&mut self, entry: Entry) {
         self.entries.push_back(entry);
     }

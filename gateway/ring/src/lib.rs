@@ -34,10 +34,13 @@
 
 mod completion;
 mod config;
+mod epoll;
 mod error;
 mod net;
 mod probe;
 mod reactor;
+mod send;
+mod slab;
 mod stats;
 mod token;
 mod uring;
@@ -45,10 +48,12 @@ mod waker;
 
 pub use completion::{Completion, Completions};
 pub use config::{BUFFER_BYTES, BUFFERS, BUFFERS_MAX, COMPLETIONS_PER_WAIT, RingConfig, SEND_BUFS_MAX, SEND_BYTES_MAX};
+pub use epoll::Epoll;
 pub use error::RingError;
 pub use net::{bind_probe, listen_socket, pin_current_thread};
 pub use probe::{Probed, ReactorChoice, probe};
 pub use reactor::{Reactor, ReactorKind};
 pub use stats::{ConnectionStats, Stats, TrafficStats, UnusualStats};
 pub use token::{ConnId, ListenerId, SLOTS_MAX};
+pub use uring::Uring;
 pub use waker::Waker;

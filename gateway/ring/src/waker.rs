@@ -23,8 +23,7 @@ struct Shared {
 
 impl Waker {
     pub(crate) fn new() -> Result<Waker, RingError> {
-        let eventfd =
-            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| RingError::os("eventfd", e))?;
+        let eventfd = eventfd(0, EventfdFlags::CLOEXEC).map_err(|e| RingError::os("eventfd", e))?;
         Ok(Waker { shared: Arc::new(Shared { eventfd, pending: AtomicBool::new(false) }) })
     }
 
