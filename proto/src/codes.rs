@@ -54,7 +54,7 @@ error_codes! {
     InvalidParams = "INVALID_PARAMS", 1001 own, 400, InvalidArgument, "a field is missing or malformed";
     MissingQuery = "MISSING_QUERY", 1001 edge, 400, InvalidArgument, "the search text is missing";
     Unauthorized = "UNAUTHORIZED", 1002 own, 401, Unauthenticated, "credentials are required";
-    InvalidTokenFormat = "INVALID_TOKEN_FORMAT", 2003 edge, 401, Unauthenticated, "the Authorization header is not \"Bearer <token>\"";
+    InvalidTokenFormat = "INVALID_TOKEN_FORMAT", 2003 edge, 401, Unauthenticated, "the Authorization header holds no bearer token";
     InvalidToken = "INVALID_TOKEN", 2003 own, 401, Unauthenticated, "the token is invalid or revoked";
     TokenExpired = "TOKEN_EXPIRED", 2004 own, 401, Unauthenticated, "the token has expired";
     TokenReused = "TOKEN_REUSED", 2003 edge, 401, Unauthenticated, "the refresh token was used before";
