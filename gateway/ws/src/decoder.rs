@@ -321,9 +321,10 @@ fn complete_header(spill: &mut Spill, role: Role, input: &mut Input<'_>) -> Resu
 }
 
 /// Fragments of two messages must not mix (RFC 6455 section 5.4); the first byte of a frame decides it.
+/// Reserved bits are left to the header parser.
 #[inline]
 fn check_order(first: u8, message_open: bool) -> Result<(), ProtocolError> {
-    match first & 0x0f {
+    match first & 0x7f {
         0x0 if !message_open => Err(ProtocolError::UnexpectedContinuation),
         0x1 | 0x2 if message_open => Err(ProtocolError::ExpectedContinuation),
         _ => Ok(()),

@@ -1,5 +1,7 @@
 //! The decoder against tungstenite, on random valid and damaged streams. A failure names the seed that replays it.
 
+#![allow(clippy::print_stderr, reason = "a failing seed is printed to be replayed")]
+
 mod support;
 
 use gochat_ws::Role;
