@@ -1,0 +1,115 @@
+//! Statements that read messages.
+
+use super::super::Result;
+use super::super::conversation::{Head, Profile};
+use super::super::message::{Message, MessagePage, MessageQuery, MessageStore};
+use super::super::StoreError;
+use super::{SqliteStore, col, flag, small};
+use async_trait::async_trait;
+use sqlx::sqlite::SqliteRow;
+
+/// Columns of a message.
+pub(super) const MESSAGE_WIDTH: usize = 10;
+
+const ASCENDING: &str = "\
+SELECT x.id, ?1, x.seq, x.sender_id, x.type, x.content, x.extra, x.client_msg_id, x.created_at, x.deleted, \
+  u.id, u.username, u.avatar_url, u.is_guest \
+FROM messages x LEFT JOIN users u ON u.id = x.sender_id \
+WHERE x.conversation_key = ?2 AND x.seq BETWEEN ?3 AND ?4 \
+  AND (?5 = '[]' OR x.type IN (SELECT value FROM json_each(?5))) \
+ORDER BY x.seq LIMIT ?6";
+const DESCENDING: &str = "\
+SELECT x.id, ?1, x.seq, x.sender_id, x.type, x.content, x.extra, x.client_msg_id, x.created_at, x.deleted, \
+  u.id, u.username, u.avatar_url, u.is_guest \
+FROM messages x LEFT JOIN users u ON u.id = x.sender_id \
+WHERE x.conversation_key = ?2 AND x.seq BETWEEN ?3 AND ?4 \
+  AND (?5 = '[]' OR x.type IN (SELECT value FROM json_each(?5))) \
+ORDER BY x.seq DESC LIMIT ?6";
+
+#[async_trait]
+impl MessageStore for SqliteStore {
+    async fn message(&self, id: i64) -> Result<Option<Message>> {
+        let row = sqlx::query(
+            "SELECT x.id, c.id, x.seq, x.sender_id, x.type, x.content, x.extra, x.client_msg_id, x.created_at, x.deleted \
+             FROM messages x JOIN conversations c ON c.key = x.conversation_key WHERE x.id = ?",
+        )
+        .bind(id)
+        .fetch_optional(&self.inner.readers)
+        .await
+        .map_err(|e| self.inner.fail(e))?;
+        row.map(|row| message_at(&row, 0)).transpose()
+    }
+
+    async fn messages(&self, query: MessageQuery) -> Result<Option<MessagePage>> {
+        let head = sqlx::query("SELECT key, last_seq, stored_through_seq, parked FROM conversations WHERE id = ?")
+            .bind(&query.conversation)
+            .fetch_optional(&self.inner.readers)
+            .await
+            .map_err(|e| self.inner.fail(e))?;
+        let Some(head) = head else { return Ok(None) };
+        let head = Head {
+            key: col(&head, 0)?,
+            last_seq: col(&head, 1)?,
+            stored_through_seq: col(&head, 2)?,
+            parked: flag(&head, 3)?,
+        };
+        let kinds = serde_json::to_string(&query.kinds).map_err(|e| StoreError::Broken(e.to_string()))?;
+        let rows = sqlx::query(if query.ascending { ASCENDING } else { DESCENDING })
+            .bind(&query.conversation)
+            .bind(head.key)
+            .bind(query.low)
+            .bind(query.high)
+            .bind(kinds)
+            .bind(query.limit)
+            .fetch_all(&self.inner.readers)
+            .await
+            .map_err(|e| self.inner.fail(e))?;
+        let messages = rows.iter().map(message_and_sender).collect::<Result<_>>()?;
+        Ok(Some(MessagePage { head, messages }))
+    }
+
+    async fn latest_messages(&self, conversations: &[String], limit: i64) -> Result<Vec<Message>> {
+        let wanted = serde_json::to_string(conversations).map_err(|e| StoreError::Broken(e.to_string()))?;
+        let rows = sqlx::query(
+            "SELECT x.id, c.id, x.seq, x.sender_id, x.type, x.content, x.extra, x.client_msg_id, x.created_at, x.deleted \
+             FROM conversations c JOIN messages x ON x.conversation_key = c.key AND x.seq IN \
+             (SELECT seq FROM messages n WHERE n.conversation_key = c.key ORDER BY n.seq DESC LIMIT ?2) \
+             WHERE c.id IN (SELECT value FROM json_each(?1)) ORDER BY c.key, x.seq DESC",
+        )
+        .bind(wanted)
+        .bind(limit)
+        .fetch_all(&self.inner.readers)
+        .await
+        .map_err(|e| self.inner.fail(e))?;
+        rows.iter().map(|row| message_at(row, 0)).collect()
+    }
+
+    async fn highest_message_id(&self) -> Result<i64> {
+        let row = sqlx::query("SELECT coalesce(max(id), 0) FROM messages")
+            .fetch_one(&self.inner.readers)
+            .await
+            .map_err(|e| self.inner.fail(e))?;
+        col(&row, 0)
+    }
+}
+
+fn message_and_sender(row: &SqliteRow) -> Result<(Message, Option<Profile>)> {
+    Ok((message_at(row, 0)?, super::list::profile_at(row, MESSAGE_WIDTH)?))
+}
+
+/// Reads [`MESSAGE_WIDTH`] columns from a position on.
+pub(super) fn message_at(row: &SqliteRow, first: usize) -> Result<Message> {
+    let client_msg_id: Vec<u8> = col(row, first + 7)?;
+    Ok(Message {
+        id: col(row, first)?,
+        conversation: col(row, first + 1)?,
+        seq: col(row, first + 2)?,
+        sender_id: col(row, first + 3)?,
+        kind: small(row, first + 4)?,
+        content: col(row, first + 5)?,
+        extra: col(row, first + 6)?,
+        client_msg_id: String::from_utf8_lossy(&client_msg_id).into_owned(),
+        created_at_ms: col(row, first + 8)?,
+        deleted: flag(row, first + 9)?,
+    })
+}

@@ -1,0 +1,208 @@
+//! Statements of the pipeline outside the persist transaction: epochs, look-ups of a batch, reservations, positions, outbox.
+
+use super::super::pipeline::{LogState, Parked, PersistTx, PipelineStore, PrepareAnswer, PrepareLookup, StoredRow};
+use super::super::{Result, StoreError};
+use super::batch::{Batched, Values};
+use super::claims::period_of;
+use super::persist::SqlitePersist;
+use super::{SqliteStore, col};
+use async_trait::async_trait;
+use bytes::Bytes;
+use sqlx::sqlite::SqliteRow;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+static HEADS: Batched = Batched::new(
+    "SELECT key, max(last_seq, stored_through_seq) FROM conversations WHERE key IN (",
+    "?",
+    ")",
+);
+static RESERVE: Batched = Batched::new(
+    "INSERT INTO conversation_sequences (conversation_key, reserved_until) VALUES ",
+    "(?,?)",
+    " ON CONFLICT (conversation_key) DO UPDATE SET reserved_until = reserved_until + excluded.reserved_until \
+     RETURNING conversation_key, reserved_until",
+);
+static DELETE_OUTBOX: Batched = Batched::new("DELETE FROM outbox WHERE id IN (", "?", ")");
+
+#[async_trait]
+impl PipelineStore for SqliteStore {
+    async fn draw_epoch(&self, partition: u32) -> Result<i64> {
+        let mut tx = self.inner.begin().await?;
+        let row = sqlx::query(
+            "INSERT INTO partitions (partition, epoch) VALUES (?, 1) \
+             ON CONFLICT (partition) DO UPDATE SET epoch = epoch + 1 RETURNING epoch",
+        )
+        .bind(partition)
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(|e| self.inner.fail(e))?;
+        let epoch = col(&row, 0)?;
+        self.inner.commit(tx).await?;
+        // Nobody has this epoch before we return, so a check that ran in between was answered rightly.
+        locked(&self.inner.epochs).insert(partition, epoch);
+        Ok(epoch)
+    }
+
+    async fn epoch(&self, partition: u32) -> Result<i64> {
+        Ok(locked(&self.inner.epochs).get(&partition).copied().unwrap_or(0))
+    }
+
+    async fn prepare_lookup(&self, lookup: PrepareLookup) -> Result<PrepareAnswer> {
+        let claims = self.rows_at_claims(lookup.claims).await?;
+        let mut tops = HashMap::with_capacity(lookup.conversations.len());
+        for (sql, keys) in HEADS.padded(&lookup.conversations) {
+            let rows = sqlx::query_with(sql, Values::keys(keys)?)
+                .fetch_all(&self.inner.readers)
+                .await
+                .map_err(|e| self.inner.fail(e))?;
+            for row in &rows {
+                tops.insert(col::<i64>(row, 0)?, col::<i64>(row, 1)?);
+            }
+        }
+        let top_seqs = lookup.conversations.iter().map(|key| tops.get(key).copied().unwrap_or(0)).collect();
+        Ok(PrepareAnswer { epoch: self.epoch(lookup.partition).await?, claims, top_seqs })
+    }
+
+    async fn reserve_sequences(&self, raises: &[(i64, i64)]) -> Result<Vec<i64>> {
+        let mut tx = self.inner.begin().await?;
+        let mut bounds = HashMap::with_capacity(raises.len());
+        for (sql, slice) in RESERVE.exact(raises) {
+            let mut values = Values::default();
+            for (conversation, count) in slice {
+                values.add(*conversation)?.add(*count)?;
+            }
+            let rows =
+                sqlx::query_with(sql, values.done()).fetch_all(&mut *tx).await.map_err(|e| self.inner.fail(e))?;
+            for row in &rows {
+                bounds.insert(col::<i64>(row, 0)?, col::<i64>(row, 1)?);
+            }
+        }
+        self.inner.commit(tx).await?;
+        let before = |(conversation, count): &(i64, i64)| bounds.get(conversation).map(|bound| bound - count);
+        raises.iter().map(before).collect::<Option<_>>().ok_or_else(|| StoreError::Broken("a bound is missing".into()))
+    }
+
+    async fn begin_persist(&self, partition: u32, now_ms: i64) -> Result<Box<dyn PersistTx>> {
+        let mut tx = self.inner.begin().await?;
+        // Read inside the transaction: only one can be changing them.
+        let mut claims = self.inner.claim_tables();
+        let new_period = claims.needs(period_of(now_ms));
+        if new_period {
+            claims = self.inner.begin_period(&mut tx, period_of(now_ms)).await?;
+        }
+        Ok(Box::new(SqlitePersist::new(self.inner.clone(), tx, partition, claims, new_period)))
+    }
+
+    async fn positions(&self) -> Result<Vec<(u32, i64)>> {
+        let rows = sqlx::query("SELECT partition, next_offset FROM log_positions")
+            .fetch_all(&self.inner.readers)
+            .await
+            .map_err(|e| self.inner.fail(e))?;
+        rows.iter().map(|row| Ok((col(row, 0)?, col(row, 1)?))).collect()
+    }
+
+    async fn outbox(&self, limit: u32) -> Result<Vec<(i64, Bytes)>> {
+        let rows = sqlx::query("SELECT id, ack FROM outbox ORDER BY id LIMIT ?")
+            .bind(limit)
+            .fetch_all(&self.inner.readers)
+            .await
+            .map_err(|e| self.inner.fail(e))?;
+        rows.iter().map(|row| Ok((col(row, 0)?, Bytes::from(col::<Vec<u8>>(row, 1)?)))).collect()
+    }
+
+    async fn delete_outbox(&self, ids: &[i64]) -> Result<()> {
+        let mut tx = self.inner.begin().await?;
+        for (sql, keys) in DELETE_OUTBOX.padded(ids) {
+            sqlx::query_with(sql, Values::keys(keys)?).execute(&mut *tx).await.map_err(|e| self.inner.fail(e))?;
+        }
+        self.inner.commit(tx).await
+    }
+
+    async fn parked(&self, limit: u32) -> Result<Vec<Parked>> {
+        let rows = sqlx::query(
+            "SELECT partition, log_offset, conversation_id, reason, message, parked_at \
+             FROM parked_records ORDER BY id LIMIT ?",
+        )
+        .bind(limit)
+        .fetch_all(&self.inner.readers)
+        .await
+        .map_err(|e| self.inner.fail(e))?;
+        let parked = |row: &SqliteRow| {
+            Ok(Parked {
+                partition: col(row, 0)?,
+                log_offset: col(row, 1)?,
+                conversation: col(row, 2)?,
+                reason: col(row, 3)?,
+                message: Bytes::from(col::<Vec<u8>>(row, 4)?),
+                parked_at_ms: col(row, 5)?,
+            })
+        };
+        rows.iter().map(parked).collect()
+    }
+}
+
+impl SqliteStore {
+    /// Reads the epochs; from then on they are kept beside the file.
+    pub(super) async fn load_epochs(&self) -> Result<()> {
+        let rows = sqlx::query("SELECT partition, epoch FROM partitions")
+            .fetch_all(&self.inner.readers)
+            .await
+            .map_err(|e| self.inner.fail(e))?;
+        let mut epochs = locked(&self.inner.epochs);
+        for row in &rows {
+            epochs.insert(col(row, 0)?, col(row, 1)?);
+        }
+        Ok(())
+    }
+
+    /// Places that are taken, in the current table or the one before.
+    async fn rows_at_claims(&self, mut places: Vec<i64>) -> Result<Vec<(i64, Option<StoredRow>)>> {
+        let mut found = Vec::new();
+        for table in &self.inner.claim_tables().tables {
+            let first = found.len();
+            for (sql, keys) in table.rows.padded(&places) {
+                let rows = sqlx::query_with(sql, Values::keys(keys)?)
+                    .fetch_all(&self.inner.readers)
+                    .await
+                    .map_err(|e| self.inner.fail(e))?;
+                for row in &rows {
+                    let there = col::<Option<i64>>(row, 1)?.is_some();
+                    found.push((col(row, 0)?, if there { Some(stored_row_at(row, 1)?) } else { None }));
+                }
+            }
+            if found.len() > first {
+                places.retain(|place| !found[first..].iter().any(|(taken, _)| taken == place));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Reads id, conversation key, number, sender, client_msg_id, content hash, creation from a position on.
+pub(super) fn stored_row_at(row: &SqliteRow, first: usize) -> Result<StoredRow> {
+    let hash: Vec<u8> = col(row, first + 5)?;
+    let hash = <[u8; 16]>::try_from(hash.as_slice())
+        .map_err(|_| StoreError::Broken(format!("a content hash of {} bytes", hash.len())))?;
+    Ok(StoredRow {
+        id: col(row, first)?,
+        conversation: col(row, first + 1)?,
+        seq: col(row, first + 2)?,
+        sender_id: col(row, first + 3)?,
+        client_msg_id: col(row, first + 4)?,
+        content_hash: u128::from_be_bytes(hash),
+        created_at_ms: col(row, first + 6)?,
+    })
+}
+
+/// Log position and highest epoch of one partition's row, or the state of a partition never seen.
+pub(super) fn log_state_of(row: Option<&SqliteRow>) -> Result<LogState> {
+    match row {
+        Some(row) => Ok(LogState { next_offset: col(row, 0)?, epoch_seen: col(row, 1)? }),
+        None => Ok(LogState::default()),
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
