@@ -62,7 +62,9 @@ impl<'a> Fields<'a> {
             let line_len = rest.iter().position(|&b| b == b'\r')?;
             let line = &rest[..line_len];
             rest = &rest[line_len + 2..];
-            split_field(line).ok()
+            let colon = line.iter().position(|&b| b == b':')?;
+            let name = core::str::from_utf8(&line[..colon]).ok()?;
+            Some((name, trim_whitespace(&line[colon + 1..])))
         })
     }
 
@@ -134,7 +136,7 @@ pub(super) fn scan_head<'a, E: From<HeadError>>(
             let fields = Fields { block: &window[block_start..at] };
             return Ok(Scan::Complete(Head { start_line, fields, bytes: at + 2 }));
         }
-        split_field(&window[at..at + line_len])?;
+        check_field(&window[at..at + line_len])?;
         count += 1;
         if count > limits.fields_max {
             return Err(HeadError::TooManyFields.into());
@@ -155,19 +157,18 @@ fn line_length(buf: &[u8]) -> Result<Option<usize>, HeadError> {
     }
 }
 
-/// Splits a line free of control characters into name and trimmed value.
-fn split_field(line: &[u8]) -> Result<(&str, &[u8]), HeadError> {
+/// Checks a line that is free of control characters.
+fn check_field(line: &[u8]) -> Result<(), HeadError> {
     if matches!(line, [b' ' | b'\t', ..]) {
         return Err(HeadError::FoldedLine);
     }
     let Some(colon) = line.iter().position(|&b| b == b':') else { return Err(HeadError::MissingColon) };
-    let (name, value) = (&line[..colon], &line[colon + 1..]);
+    let name = &line[..colon];
     if matches!(name, [.., b' ' | b'\t']) {
         return Err(HeadError::SpaceBeforeColon);
     }
     if !is_token(name) {
         return Err(HeadError::InvalidName);
     }
-    let name = core::str::from_utf8(name).map_err(|_| HeadError::InvalidName)?;
-    Ok((name, trim_whitespace(value)))
+    Ok(())
 }
