@@ -169,9 +169,8 @@ impl Snowflake {
     }
 
     fn id_of(&self, slot: u64) -> i64 {
-        let id = (slot >> SEQUENCE_BITS) << (SEQUENCE_BITS + INSTANCE_BITS)
-            | self.instance << SEQUENCE_BITS
-            | slot % SEQUENCES;
+        let (timestamp, sequence) = (slot >> SEQUENCE_BITS, slot % SEQUENCES);
+        let id = (timestamp << (SEQUENCE_BITS + INSTANCE_BITS)) | (self.instance << SEQUENCE_BITS) | sequence;
         // 41 + 10 + 12 bits: the sign bit is free.
         id as i64
     }
