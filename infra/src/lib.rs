@@ -12,4 +12,5 @@ pub mod ratelimit;
 pub mod retry;
 pub mod rpc;
 pub mod telemetry;
+pub mod token;
 pub mod uid;
