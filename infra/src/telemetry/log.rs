@@ -9,8 +9,8 @@ use tracing_subscriber::fmt::time::FormatTime;
 /// How lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// One JSON object a line: `timestamp`, `level`, `fields` with `message`, `target` (the namespace), and the `span`
-    /// with `trace_id` while a request is served.
+    /// One JSON object a line: `timestamp`, `level`, `message`, the event's fields, `target` (the namespace), and the
+    /// `span` with `trace_id` while a request is served.
     Json,
     /// For a terminal.
     #[default]
@@ -48,13 +48,13 @@ pub enum LogError {
     AlreadySet,
 }
 
-/// Installs the process-wide subscriber, writing to standard error so that standard output stays the program's own.
+/// Installs the process-wide subscriber, which writes to standard output (spec 07 §2).
 pub fn init(config: &LogConfig) -> Result<(), LogError> {
     let filter = parse_filter(&config.filter)?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_timer(Timestamp).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_timer(Timestamp).with_writer(std::io::stdout);
     match config.format {
-        Format::Json => lines.json().with_current_span(true).with_span_list(false).try_init(),
-        Format::Console => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
+        Format::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
+        Format::Console => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stdout())).try_init(),
     }
     .map_err(|_| LogError::AlreadySet)
 }
