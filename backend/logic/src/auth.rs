@@ -228,12 +228,9 @@ impl AuthService for Auth {
         request: Request<api::ValidateTokenRequest>,
     ) -> Result<Response<api::ValidateTokenResponse>, Status> {
         let answer = match self.validate(&request.into_inner().access_token).await {
-            Ok((claims, user)) => api::ValidateTokenResponse {
-                valid: true,
-                user: Some(user),
-                expires_at: claims.exp,
-                error_code: 0,
-            },
+            Ok((claims, user)) => {
+                api::ValidateTokenResponse { valid: true, user: Some(user), expires_at: claims.exp, error_code: 0 }
+            }
             Err(status) => {
                 let code = Failure::from_status(&gone_is_invalid(&status)).code;
                 if !matches!(code, ErrorCode::InvalidToken | ErrorCode::TokenExpired | ErrorCode::UserDisabled) {

@@ -77,7 +77,8 @@ impl Conversations {
             user_id: user_id.to_owned(),
             conversation_id: conversation_id.to_owned(),
         });
-        conversation.unread_count = self.repo.conversations.clone().get_unread_count(unread).await?.into_inner().unread_count;
+        conversation.unread_count =
+            self.repo.conversations.clone().get_unread_count(unread).await?.into_inner().unread_count;
         Ok(conversation)
     }
 

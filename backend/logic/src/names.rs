@@ -41,7 +41,8 @@ pub(crate) fn avatar_url(url: &str) -> Result<(), ErrorCode> {
     let is_http = ["https://", "http://"].iter().any(|scheme| {
         url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)) && url.len() > scheme.len()
     });
-    let is_clean = url.chars().count() <= AVATAR_URL_CHARS_MAX && !url.chars().any(|c| c.is_whitespace() || c.is_control());
+    let is_clean =
+        url.chars().count() <= AVATAR_URL_CHARS_MAX && !url.chars().any(|c| c.is_whitespace() || c.is_control());
     if url.is_empty() || is_http && is_clean { Ok(()) } else { Err(ErrorCode::InvalidParams) }
 }
 
@@ -55,8 +56,21 @@ mod tests {
             assert_eq!(username(good), Ok(good.trim()), "{good:?}");
         }
         for bad in [
-            "", "ab", "  ab ", "x23456789012345678901", "a b c", "tab\tname", "emo😀ji", "admin", "System", "WORLD",
-            "guest_x1", "Guest_abc", "a/b/c", "a\u{200b}bc", "null\0byte",
+            "",
+            "ab",
+            "  ab ",
+            "x23456789012345678901",
+            "a b c",
+            "tab\tname",
+            "emo😀ji",
+            "admin",
+            "System",
+            "WORLD",
+            "guest_x1",
+            "Guest_abc",
+            "a/b/c",
+            "a\u{200b}bc",
+            "null\0byte",
         ] {
             assert_eq!(username(bad), Err(ErrorCode::InvalidUsername), "{bad:?}");
         }

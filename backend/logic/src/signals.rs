@@ -30,10 +30,14 @@ impl Signals {
     /// One frame to every connection of a user.
     pub(crate) async fn to_user(&self, user_id: &str, frame_type: &str, payload: serde_json::Value) {
         let payload = Bytes::from(payload.to_string());
-        self.each_gateway(user_id, |_| true, |addresses| {
-            let frame_type = frame_type.to_owned();
-            vec![Item::Signal(Signal { addresses, frame_type, payload: payload.clone() })]
-        })
+        self.each_gateway(
+            user_id,
+            |_| true,
+            |addresses| {
+                let frame_type = frame_type.to_owned();
+                vec![Item::Signal(Signal { addresses, frame_type, payload: payload.clone() })]
+            },
+        )
         .await;
     }
 
@@ -41,11 +45,8 @@ impl Signals {
     pub(crate) async fn kick_token(&self, user_id: &str, token_hash: &str, code: CloseCode) {
         let with_token = |session: &Session| session.token_hash == token_hash;
         self.each_gateway(user_id, with_token, |addresses| {
-            let kick = |address| Kick {
-                address,
-                close_code: u32::from(code.number()),
-                reason: code.reason().to_owned(),
-            };
+            let kick =
+                |address| Kick { address, close_code: u32::from(code.number()), reason: code.reason().to_owned() };
             addresses.into_iter().map(|address| Item::Kick(kick(address))).collect()
         })
         .await;
@@ -80,11 +81,8 @@ impl Signals {
         let Some(gateway) = GatewayId::new(gateway) else { return Ok(()) };
         let topic = topics::downstream(gateway);
         let partition = partition_of(key.as_bytes(), self.bus.partitions(&topic).await?);
-        let headers = Headers {
-            trace_id: Bytes::new(),
-            payload_type: "DownstreamRecord",
-            produced_at_ms: self.clock.unix_ms(),
-        };
+        let headers =
+            Headers { trace_id: Bytes::new(), payload_type: "DownstreamRecord", produced_at_ms: self.clock.unix_ms() };
         let record = Record { key: key.to_owned().into(), value: record.encode_to_vec().into(), headers };
         self.bus.produce(&topic, partition, vec![record]).await.map(|_| ())
     }

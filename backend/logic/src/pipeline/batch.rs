@@ -197,8 +197,7 @@ impl Batch {
                     top = prepared.seq_id;
                 }
                 let item = &mut self.items[*row];
-                item.verdict =
-                    decide(prepared, item.offset, end_at_draw, repeat_known).ok_or(AnswerError::Shape)?;
+                item.verdict = decide(prepared, item.offset, end_at_draw, repeat_known).ok_or(AnswerError::Shape)?;
             }
         }
         Ok(())

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use gochat_proto::bus::v1::downstream_item::Item as Body;
 use gochat_proto::bus::v1::{Ack, ChatMessage, DownstreamItem, DownstreamRecord, Refusal};
 use gochat_proto::codes::ErrorCode;
-use gochat_proto::im::repo::v1::{OnlineStatus, PreparedConversation};
 use gochat_proto::ids::GatewayId;
+use gochat_proto::im::repo::v1::{OnlineStatus, PreparedConversation};
 use prost::Message as _;
 
 use super::batch::{Batch, Ids, Item, Push, Verdict};
@@ -261,12 +261,10 @@ mod tests {
             address,
             ..Session::default()
         };
-        let status = |user: i64, sessions| OnlineStatus { user_id: user.to_string(), sessions, ..OnlineStatus::default() };
+        let status =
+            |user: i64, sessions| OnlineStatus { user_id: user.to_string(), sessions, ..OnlineStatus::default() };
         let mut all = Sessions::default();
-        all.add(vec![
-            status(7, vec![session(HERE, 70), session(THERE, 71)]),
-            status(8, vec![session(HERE, 80)]),
-        ]);
+        all.add(vec![status(7, vec![session(HERE, 70), session(THERE, 71)]), status(8, vec![session(HERE, 80)])]);
         all
     }
 

@@ -184,7 +184,10 @@ impl Worker {
         loop {
             let answer = self.writer.prepare(reign, &asked.conversations).await?;
             if answer.incarnation != reign.incarnation {
-                tracing::warn!(partition = self.writer.partition, "the claim space is a new one, waiting for the store");
+                tracing::warn!(
+                    partition = self.writer.partition,
+                    "the claim space is a new one, waiting for the store"
+                );
                 if !self.config.without.marker_wait {
                     self.writer.pass_marker(reign.epoch).await?;
                 }

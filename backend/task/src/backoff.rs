@@ -1,0 +1,42 @@
+//! Delays between attempts that are repeated until they succeed (RT-sync of spec 06 §0, with a short beginning).
+//!
+//! Owns the next delay, and the sleep that a shutdown ends. Without jitter: each consumer is alone on its partition.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+const FIRST: Duration = Duration::from_millis(50);
+const MAX: Duration = Duration::from_secs(30);
+
+/// Doubles from 50 ms to 30 s.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Backoff(Duration);
+
+impl Default for Backoff {
+    fn default() -> Backoff {
+        Backoff(FIRST)
+    }
+}
+
+impl Backoff {
+    /// Sleeps for the next delay; false when the process is to stop instead.
+    pub(crate) async fn pause(&mut self, shutdown: &mut watch::Receiver<bool>) -> bool {
+        let delay = self.0;
+        self.0 = (delay * 2).min(MAX);
+        pause(delay, shutdown).await
+    }
+}
+
+/// Sleeps; false when the process is to stop instead.
+pub(crate) async fn pause(delay: Duration, shutdown: &mut watch::Receiver<bool>) -> bool {
+    tokio::select! {
+        () = asked_to_stop(shutdown) => false,
+        () = tokio::time::sleep(delay) => true,
+    }
+}
+
+/// Resolves when the process is to stop, or when nobody is left to say so.
+pub(crate) async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}

@@ -1,0 +1,17 @@
+//! Periodic clean-up: the bus's retention.
+//!
+//! Owns the period. Never deletes itself what it cleans.
+
+use tokio::sync::watch;
+
+use crate::backoff::pause;
+use crate::config::{TaskConfig, TaskDeps};
+
+/// Trims the bus now and then, until the process shuts down.
+pub(crate) async fn run(deps: TaskDeps, config: TaskConfig, mut shutdown: watch::Receiver<bool>) {
+    while pause(config.trim_period, &mut shutdown).await {
+        if let Err(error) = deps.bus.trim().await {
+            tracing::warn!(%error, "the bus was not trimmed");
+        }
+    }
+}
