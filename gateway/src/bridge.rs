@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use crossbeam_queue::ArrayQueue;
+use gochat_proto::close_codes::CloseCode;
 use gochat_proto::ids::Address;
 use gochat_ring::Waker;
 use tokio::sync::mpsc;
@@ -227,10 +228,8 @@ pub enum Downlink {
     Close {
         /// The connection.
         address: Address,
-        /// WebSocket close code (spec 02 section 12).
-        code: u16,
-        /// For humans; at most 123 bytes reach the client.
-        reason: Box<str>,
+        /// Why.
+        code: CloseCode,
         /// Hint in the `closing` frame, milliseconds.
         reconnect_after_ms: Option<u32>,
     },

@@ -3,4 +3,5 @@
 
 pub mod bridge;
 mod chunks;
+pub mod engine;
 pub mod limits;
