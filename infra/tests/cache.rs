@@ -1,7 +1,7 @@
 //! The in-memory cache under the cache contract, and what is its own: eviction and sweeping.
 
 // Tests fail by panicking.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used)]
 
 #[path = "contracts/cache.rs"]
 mod contract;
