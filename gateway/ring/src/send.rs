@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn advancing_by_any_steps_leaves_the_rest() {
         for step in 1..=10 {
-            let mut queue: VecDeque<Bytes> = ["abc", "", "d", "efghi"].map(Bytes::from_static).into();
+            let mut queue: VecDeque<Bytes> = ["abc", "", "d", "efghi"].map(Bytes::from).into();
             let (mut op, bytes) = SendPool::default().take(&mut queue).unwrap();
             assert_eq!(bytes, 9);
             let mut seen = Vec::new();

@@ -62,8 +62,13 @@ impl<S> Slab<S> {
         conn.slot < self.accepted.end
     }
 
-    pub(crate) fn accepted_full(&self) -> bool {
-        self.accepted.live >= self.accepted.size
+    /// Accepted connections there is still room for.
+    pub(crate) fn accepted_free(&self) -> u32 {
+        self.accepted.size - self.accepted.live
+    }
+
+    pub(crate) fn outgoing_full(&self) -> bool {
+        self.outgoing.live >= self.outgoing.size
     }
 
     /// A slot for an accepted connection.
@@ -137,7 +142,7 @@ mod tests {
         let mut slab = Slab::new(&config);
         let first = slab.claim_accepted("a").unwrap();
         let other = slab.claim_accepted("b").unwrap();
-        assert!(slab.accepted_full() && slab.claim_accepted("c").is_none());
+        assert!(slab.accepted_free() == 0 && slab.claim_accepted("c").is_none());
         let own = slab.claim_outgoing("o").unwrap();
         assert_eq!((first.slot, other.slot, own.slot), (0, 1, 2));
         assert_eq!(slab.free(first, true), Some("a"));

@@ -191,7 +191,7 @@ impl Epoll {
     /// Registers every listener that can accept; takes one out while there is no slot, so that peers wait in the
     /// backlog.
     fn arm_listeners(&mut self, now: Instant) -> Result<(), RingError> {
-        let full = self.slab.accepted_full();
+        let full = self.slab.accepted_free() == 0;
         for (index, listener) in self.listeners.iter_mut().enumerate() {
             let Some(socket) = listener.socket.as_ref() else { continue };
             if listener.armed && (full || listener.retry_at.is_some()) {
@@ -286,6 +286,9 @@ impl Reactor for Epoll {
     }
 
     fn connect(&mut self, source: Option<SocketAddr>, target: SocketAddr) -> Result<ConnId, RingError> {
+        if self.slab.outgoing_full() {
+            return Err(RingError::Full { limit: self.slab.outgoing_max() });
+        }
         let socket = net::connect_socket(source, target)?;
         // Before registering: an unconnected socket reports a hang-up.
         match rustix::net::connect(&socket, &target) {

@@ -54,7 +54,7 @@ impl Epoll {
     fn accept(&mut self, listener: ListenerId, out: &mut Completions) {
         for _ in 0..ACCEPTS_MAX.min(out.room()) {
             let Some(state) = self.listeners.get_mut(listener.0 as usize) else { return };
-            let Some(socket) = state.socket.as_ref().filter(|_| !self.slab.accepted_full()) else { return };
+            let Some(socket) = state.socket.as_ref().filter(|_| self.slab.accepted_free() > 0) else { return };
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let (socket, peer) = match rustix::net::acceptfrom_with(socket, flags) {
                 Ok((socket, peer)) => (socket, peer.and_then(|peer| SocketAddr::try_from(peer).ok())),

@@ -10,7 +10,7 @@ use io_uring::cqueue;
 use super::conn::{Conn, Phase, Recv};
 use super::op::Op;
 use super::ring::Cqe;
-use super::{ACCEPT_RETRY, Uring};
+use super::{ACCEPT_RETRY, Accept, Uring};
 use crate::completion::{Completions, Entry, RecvBuf};
 use crate::net;
 use crate::token::{ConnId, ListenerId, OpKind, Token};
@@ -82,8 +82,7 @@ impl Uring {
             return;
         }
         let Some(state) = self.listener_mut(listener) else { return };
-        state.armed = false;
-        state.cancelling = false;
+        state.accept = Accept::Idle;
         if state.stopping {
             state.socket = None;
             out.push(Entry::ListenerClosed { listener });
@@ -221,16 +220,16 @@ impl Uring {
         }
     }
 
-    /// The descriptor to be given away is here; the slot's own reference is closed quietly.
+    /// The descriptor to be given away is here. It is given once the slot's own reference is closed: while that is
+    /// open, the new owner's close would not reach the peer.
     fn installed(&mut self, result: i32, conn: ConnId, out: &mut Completions) {
-        let Some(state) = self.slab.get(conn) else { return };
-        let reported = state.phase == Phase::Detaching;
         let fd = owned(result).and_then(|fd| net::set_nonblocking(fd.as_fd(), true).map(|()| fd));
-        if reported {
-            self.stats.connections.detached += u64::from(fd.is_ok());
-            out.push(Entry::Detached { conn, fd });
-            self.begin_close(conn, true);
+        let Some(state) = self.slab.get_mut(conn).filter(|state| state.phase == Phase::Detaching) else { return };
+        match fd {
+            Ok(fd) => state.detached = Some(fd),
+            Err(error) => out.push(Entry::Detached { conn, fd: Err(error) }),
         }
+        self.begin_close(conn, true);
     }
 
     fn closed(&mut self, conn: ConnId, out: &mut Completions) {
@@ -240,7 +239,10 @@ impl Uring {
         for listener in &mut self.listeners {
             listener.retry_at = None;
         }
-        if !state.silent {
+        if let Some(fd) = state.detached {
+            self.stats.connections.detached += 1;
+            out.push(Entry::Detached { conn, fd: Ok(fd) });
+        } else if !state.silent {
             out.push(Entry::Closed { conn });
         }
     }

@@ -1,6 +1,8 @@
 //! The state of one connection as the io_uring reactor sees it: its phase and what of it is in the kernel. Small,
 //! as there may be a million of them; acts on nothing.
 
+use std::os::fd::OwnedFd;
+
 use crate::send::SendOp;
 use crate::token::ListenerId;
 
@@ -43,6 +45,8 @@ pub(super) struct Conn {
     /// The caller has been told of the end already, or never of the beginning.
     pub(super) silent: bool,
     pub(super) listener: ListenerId,
+    /// To be given away once the slot is closed.
+    pub(super) detached: Option<OwnedFd>,
     /// The send in flight; boxed because it must not move meanwhile.
     pub(super) send: Option<Box<SendOp>>,
 }
@@ -58,6 +62,7 @@ impl Conn {
             close_submitted: false,
             silent: false,
             listener,
+            detached: None,
             send: None,
         }
     }

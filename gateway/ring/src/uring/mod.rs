@@ -32,6 +32,8 @@ use crate::waker::Waker;
 
 /// How long accepting rests after the process ran out of descriptors or memory, unless a connection closes sooner.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Free slots below which peers are accepted one at a time.
+const ACCEPT_MARGIN: u32 = 256;
 /// The listener of connections that have none.
 const NO_LISTENER: ListenerId = ListenerId(u32::MAX);
 
@@ -65,10 +67,19 @@ struct Wake {
 struct Listener {
     /// `None` once closed.
     socket: Option<OwnedFd>,
-    armed: bool,
-    cancelling: bool,
+    accept: Accept,
     stopping: bool,
     retry_at: Option<Instant>,
+}
+
+/// What of a listener is in the kernel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Accept {
+    #[default]
+    Idle,
+    Multishot,
+    One,
+    Cancelling,
 }
 
 impl std::fmt::Debug for Uring {
@@ -197,19 +208,28 @@ impl Uring {
         self.progress(conn);
     }
 
-    /// Arms every listener that can accept; cancels when there is no slot left, so that peers wait in the backlog
-    /// and are not accepted to be dropped.
+    /// Arms every listener that can accept. Near the limit they accept one peer at a time: a multishot accept takes
+    /// all that wait in the backlog at once, and drops the one that finds the file table full.
     fn arm_listeners(&mut self, now: Instant) {
-        let full = self.slab.accepted_full();
+        let free = self.slab.accepted_free();
+        let one_by_one = free <= ACCEPT_MARGIN;
+        let mut budget = free;
         for (index, listener) in self.listeners.iter_mut().enumerate() {
             let Some(socket) = listener.socket.as_ref().filter(|_| !listener.stopping) else { continue };
-            if listener.armed && full && !listener.cancelling {
-                listener.cancelling = true;
-                self.ring.push(Op::accept_cancel(index as u32));
-            } else if !listener.armed && !full && listener.retry_at.is_none_or(|at| at <= now) {
-                listener.armed = true;
-                listener.retry_at = None;
-                self.ring.push(Op::accept(socket.as_raw_fd(), index as u32));
+            let index = index as u32;
+            match listener.accept {
+                Accept::Multishot if one_by_one => {
+                    listener.accept = Accept::Cancelling;
+                    self.ring.push(Op::accept_cancel(index));
+                }
+                Accept::Idle if budget > 0 && listener.retry_at.is_none_or(|at| at <= now) => {
+                    listener.accept = if one_by_one { Accept::One } else { Accept::Multishot };
+                    listener.retry_at = None;
+                    self.ring.push(Op::accept(socket.as_raw_fd(), index, !one_by_one));
+                    budget -= 1;
+                }
+                Accept::One => budget = budget.saturating_sub(1),
+                Accept::Idle | Accept::Multishot | Accept::Cancelling => {}
             }
         }
     }
@@ -326,12 +346,16 @@ impl Reactor for Uring {
         };
         state.stopping = true;
         state.retry_at = None;
-        if !state.armed {
-            state.socket = None;
-            self.pending.push_back(Entry::ListenerClosed { listener });
-        } else if !state.cancelling {
-            state.cancelling = true;
-            self.ring.push(Op::accept_cancel(listener.0));
+        match state.accept {
+            Accept::Idle => {
+                state.socket = None;
+                self.pending.push_back(Entry::ListenerClosed { listener });
+            }
+            Accept::Multishot | Accept::One => {
+                state.accept = Accept::Cancelling;
+                self.ring.push(Op::accept_cancel(listener.0));
+            }
+            Accept::Cancelling => {}
         }
     }
 

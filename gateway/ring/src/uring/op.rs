@@ -2,8 +2,9 @@
 //! slots. Submits nothing.
 
 use std::os::fd::RawFd;
+use std::ptr::null_mut;
 
-use io_uring::types::{CancelBuilder, Fd, Fixed};
+use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed};
 use io_uring::{opcode, squeue};
 use rustix::net::SocketAddrAny;
 use rustix::net::addr::SocketAddrArg;
@@ -28,9 +29,14 @@ impl Op {
         Op(entry.user_data(Token::of(kind, conn).pack()))
     }
 
-    /// Multishot accept into file-table slots that the kernel chooses.
-    pub(super) fn accept(listener: RawFd, index: u32) -> Op {
-        let entry = opcode::AcceptMulti::new(Fd(listener)).allocate_file_index(true).build();
+    /// Accept into a file-table slot that the kernel chooses: one peer, or all that come.
+    pub(super) fn accept(listener: RawFd, index: u32, multishot: bool) -> Op {
+        let entry = if multishot {
+            opcode::AcceptMulti::new(Fd(listener)).allocate_file_index(true).build()
+        } else {
+            let target = Some(DestinationSlot::auto_target());
+            opcode::Accept::new(Fd(listener), null_mut(), null_mut()).file_index(target).build()
+        };
         Op(entry.user_data(listener_token(OpKind::Accept, index).pack()))
     }
 
