@@ -5,12 +5,11 @@
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use bytes::Bytes;
 use gochat_gateway::bridge::{FrameClass, OutFrame};
 use gochat_gateway::engine::{App, AppMaker, Io, Verdict};
 use gochat_ring::ConnId;
+use gochat_ws::Opcode;
 use gochat_ws::handshake::{Request, Upgrade};
-use gochat_ws::{Opcode, message};
 
 #[path = "common/arguments.rs"]
 mod arguments;
@@ -19,25 +18,22 @@ mod arguments;
 /// 250 ms. The comparison is of one shard; the chat has a bridge with wake-ups instead.
 struct Publish {
     members: Vec<ConnId>,
-    inbox: Receiver<Bytes>,
-    others: Vec<Sender<Bytes>>,
+    inbox: Receiver<OutFrame>,
+    others: Vec<Sender<OutFrame>>,
 }
 
 impl Publish {
     fn publish(&self, io: &mut Io<u32>, opcode: Opcode, payload: &[u8]) {
-        let mut wire = Vec::with_capacity(payload.len() + 10);
-        message::encode_frame(opcode, payload, None, &mut wire);
-        let wire = Bytes::from(wire);
+        let frame = io.encode(opcode, payload, FrameClass::Chat);
         for other in &self.others {
-            let _ = other.send(wire.clone());
+            let _ = other.send(frame.clone());
         }
-        self.deliver(io, wire);
+        self.deliver(io, &frame);
     }
 
-    fn deliver(&self, io: &mut Io<u32>, wire: Bytes) {
-        let frame = OutFrame { wire, class: FrameClass::Chat };
+    fn deliver(&self, io: &mut Io<u32>, frame: &OutFrame) {
         for &member in &self.members {
-            io.send(member, &frame);
+            io.send(member, frame);
         }
     }
 }
@@ -80,8 +76,8 @@ impl App for Publish {
     }
 
     fn on_tick(&mut self, io: &mut Io<u32>) {
-        while let Ok(wire) = self.inbox.try_recv() {
-            self.deliver(io, wire);
+        while let Ok(frame) = self.inbox.try_recv() {
+            self.deliver(io, &frame);
         }
     }
 }

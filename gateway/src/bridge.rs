@@ -60,6 +60,10 @@ pub struct Opened {
     pub user_id: i64,
     /// `jti` of its access token.
     pub token_id: Box<str>,
+    /// `token_hash` of its access token: presence is asked by it whether the token was revoked.
+    pub token_hash: Box<str>,
+    /// `ver` of its access token.
+    pub token_version: i64,
     /// Expiry of that token, Unix seconds.
     pub expires_at_s: i64,
     /// `device` of the query, at most 64 bytes; empty when not given.
@@ -96,6 +100,19 @@ pub enum UplinkEvent {
         code: u16,
         /// The gateway is draining: the user is expected to reappear elsewhere, no offline event is to be scheduled.
         handover: bool,
+    },
+    /// A session goes on under a new access token of the same user.
+    Reauthorized {
+        /// The connection.
+        address: Address,
+        /// `jti` of the new token.
+        token_id: Box<str>,
+        /// `token_hash` of the new token.
+        token_hash: Box<str>,
+        /// `ver` of the new token.
+        token_version: i64,
+        /// Its expiry, Unix seconds.
+        expires_at_s: i64,
     },
     /// A user read up to a message; at most one per conversation and connection every 500 ms, the highest wins.
     MarkRead {

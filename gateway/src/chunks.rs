@@ -104,6 +104,6 @@ mod tests {
             chunks.room(40).extend_from_slice(&[1; 40]);
             seen.insert(chunks.take().as_ptr());
         }
-        assert!(seen.len() <= 3, "{} chunks for pieces that were dropped at once", seen.len());
+        assert!(seen.len() <= 5, "{} chunks for pieces that were dropped at once", seen.len());
     }
 }

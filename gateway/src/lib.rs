@@ -3,5 +3,8 @@
 
 pub mod bridge;
 mod chunks;
+pub mod config;
+pub mod data_plane;
 pub mod engine;
 pub mod limits;
+mod shard;

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use gochat_proto::frames::{CLIENT_MSG_ID_CHARS_MAX, CONTENT_CHARS_MAX, CONVERSATION_ID_CHARS_MAX, EXTRA_BYTES_MAX};
+
 /// Bytes of an HTTP request head.
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of a text or binary message from a client, by default.
@@ -44,30 +46,33 @@ pub const TIMERS_PER_TICK: usize = 1024;
 pub const DRAINS_PER_TICK: usize = 512;
 
 // A record is smaller than a batch: 5,000 characters of four bytes, 4 KiB of extra, and ids.
-const _: () = assert!(crate::limits::RECORD_BYTES_MAX * 4 <= UPLINK_BYTES_MAX);
+const _: () = assert!(RECORD_BYTES_MAX * 4 <= UPLINK_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX >= 1024 && HEAD_BYTES_MAX <= CHUNK_BYTES);
 const _: () = assert!(QUEUE_BYTES_MAX < SHARD_QUEUE_BYTES_MAX && MESSAGE_BYTES_MAX <= SHARD_PARTIAL_BYTES_MAX);
-const _: () = assert!(UPLINK_RECORDS_MAX < u32::MAX as usize && UPLINK_BYTES_MAX < u32::MAX as usize);
+const _: () = assert!(UPLINK_BYTES_MAX < u32::MAX as usize, "offsets in a batch have 32 bits");
 
-/// Characters of a chat message's content.
-pub const CONTENT_CHARS_MAX: usize = 5000;
-/// Bytes of a chat message's `extra`.
-pub const EXTRA_BYTES_MAX: usize = 4 * 1024;
-/// Bytes of a `client_msg_id` or `tempMessageId`.
-pub const CLIENT_MSG_ID_BYTES_MAX: usize = 64;
-/// Bytes of a conversation id.
-pub const CONVERSATION_ID_BYTES_MAX: usize = 64;
 /// Bytes of `device` in the query.
 pub const DEVICE_BYTES_MAX: usize = 64;
 /// Bytes of `client` in the query.
 pub const CLIENT_INFO_BYTES_MAX: usize = 255;
-/// Bytes of an encoded upstream record: content, extra, ids, and room for tags, lengths and numbers.
-pub const RECORD_BYTES_MAX: usize =
-    CONTENT_CHARS_MAX * 4 + EXTRA_BYTES_MAX + 2 * CLIENT_MSG_ID_BYTES_MAX + CONVERSATION_ID_BYTES_MAX + 128;
+/// Bytes of an encoded upstream record: content, extra, three ids of at most four bytes a character, and room for tags,
+/// lengths and numbers.
+pub const RECORD_BYTES_MAX: usize = CONTENT_CHARS_MAX * 4
+    + EXTRA_BYTES_MAX
+    + (2 * CLIENT_MSG_ID_CHARS_MAX + CONVERSATION_ID_CHARS_MAX) * 4
+    + RECORD_OVERHEAD_BYTES;
+/// Bytes of an upstream record besides its texts, at most.
+pub const RECORD_OVERHEAD_BYTES: usize = 128;
 /// Frames held for a session that is not registered yet.
 pub const HELD_FRAMES_MAX: usize = 64;
 /// Read marks waiting in a shard to be merged.
 pub const MARKS_MAX: usize = 65_536;
+/// Seconds for control to register a session before it is greeted as degraded.
+pub const REGISTER_S_MAX: u64 = 5;
+/// Seconds a session lives on after its token expired, for `auth-refresh`.
+pub const EXPIRY_GRACE_S: u32 = 60;
+/// Seconds of sustained flooding before 1008.
+pub const FLOOD_S_MAX: u32 = 10;
 /// Frames a minute that are not understood, before 1008.
 pub const GARBAGE_PER_MINUTE_MAX: u8 = 10;
 

@@ -19,7 +19,7 @@ struct Arguments {
 }
 
 /// Serves until the process is killed. `make` makes the applications of so many shards.
-pub fn serve<A: App + 'static>(make: impl FnOnce(usize) -> Vec<AppMaker<A>>) {
+pub(crate) fn serve<A: App + 'static>(make: impl FnOnce(usize) -> Vec<AppMaker<A>>) {
     let arguments = parse(std::env::args().skip(1)).unwrap_or_else(|problem| fail(&problem));
     let shards = arguments.shards;
     let config = EngineConfig {

@@ -93,6 +93,11 @@ pub trait App {
         let _ = (io, id);
     }
 
+    /// A ping is sent to the connection, which was heard of lately: every 30 s, jittered.
+    fn on_heartbeat(&mut self, io: &mut Io<Self::Session>, id: ConnId) {
+        let _ = (io, id);
+    }
+
     /// A connection given away: its socket, what was received from it, its peer.
     fn on_handover(&mut self, fd: OwnedFd, received: Vec<u8>, peer: SocketAddr) {
         let _ = (fd, received, peer);

@@ -185,6 +185,17 @@ impl<S: Default> Io<S> {
         self.enqueue(id, frame.wire.clone(), frame.class)
     }
 
+    /// Encodes a frame to be sent to many; its memory is shared with other frames of the shard.
+    pub fn encode(&mut self, opcode: Opcode, payload: &[u8], class: FrameClass) -> OutFrame {
+        self.uncork();
+        let mut header = [0; HEADER_BYTES_MAX];
+        let header_len = build_header(&mut header, true, opcode, payload.len(), None);
+        let piece = self.cork.chunks.room(header_len + payload.len());
+        piece.extend_from_slice(&header[..header_len]);
+        piece.extend_from_slice(payload);
+        OutFrame { wire: self.cork.chunks.take(), class }
+    }
+
     /// Encodes and queues a frame for this connection alone, of class `Chat`.
     pub fn message(&mut self, id: ConnId, opcode: Opcode, payload: &[u8]) {
         if self.cork.conn != Some(id) {

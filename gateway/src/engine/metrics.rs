@@ -108,11 +108,6 @@ impl Counters {
         self.0[metric as usize] = value;
     }
 
-    #[cfg(test)]
-    pub(super) fn get(&self, metric: Metric) -> u64 {
-        self.0[metric as usize]
-    }
-
     pub(super) fn set_reactor(&mut self, stats: &Stats) {
         self.set(Metric::Receives, stats.traffic.receives);
         self.set(Metric::ReceivedBytes, stats.traffic.received_bytes);

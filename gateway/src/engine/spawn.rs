@@ -98,7 +98,8 @@ pub fn start<A: App + 'static>(
 ) -> Result<Shards, StartError> {
     let Probed { kind, reason } = probe(config.reactor)?;
     let addr = bind_probe(config.listen)?;
-    let worst_mib = config.shards * config.limits.worst_case_memory(slot_bytes::<A::Session>(), &config.ring) >> 20;
+    let worst_case = config.limits.worst_case_memory(slot_bytes::<A::Session>(), &config.ring);
+    let worst_mib = (config.shards * worst_case) >> 20;
     tracing::info!(shards = config.shards, worst_case_mib = worst_mib, %addr, "reactor: {reason}");
     let config = Arc::new(EngineConfig { listen: addr, ..config.clone() });
     let (ready, starts) = mpsc::channel();

@@ -296,6 +296,9 @@ fn expired<A: App>(app: &mut A, io: &mut Io<A::Session>, id: ConnId) {
         }
         io.send(id, &OutFrame { wire: Bytes::from_static(PING), class: FrameClass::Chat });
     }
+    if ping_is_due {
+        app.on_heartbeat(io, id);
+    }
     if app_is_due {
         app.on_timer(io, id);
     }

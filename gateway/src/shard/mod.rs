@@ -1,0 +1,13 @@
+//! Chat sessions on a shard: who may connect, what their frames become, what they are sent. Decides nothing that needs
+//! the store: membership, rights and order are logic's.
+
+mod admission;
+mod chat;
+mod gcra;
+mod inbox;
+mod marks;
+mod outlet;
+mod record;
+mod session;
+
+pub(crate) use chat::Chat;
