@@ -1,6 +1,6 @@
 //! Conversations, their members and read pointers at the store's seam.
 
-use super::Result;
+use super::error::Result;
 use super::message::Message;
 use super::user::User;
 use async_trait::async_trait;

@@ -1,7 +1,7 @@
 //! Stored messages at the store's seam: reading. They are written by [`super::PersistTx`].
 
-use super::Result;
 use super::conversation::{Head, Profile};
+use super::error::Result;
 use async_trait::async_trait;
 
 /// Reading messages.

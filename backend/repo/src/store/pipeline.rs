@@ -3,7 +3,7 @@
 //! The verbs are mechanical. What a conflict means (B5), which record is void (A2) and what moves `storedThroughSeq` (D1) is
 //! decided in [`crate::pipeline`].
 
-use super::Result;
+use super::error::Result;
 use async_trait::async_trait;
 use bytes::Bytes;
 

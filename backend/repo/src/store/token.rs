@@ -1,6 +1,6 @@
 //! Refresh tokens and revocations at the store's seam (pipeline.md H2). Durable, so a restart forgets nothing.
 
-use super::Result;
+use super::error::Result;
 use async_trait::async_trait;
 use bytes::Bytes;
 

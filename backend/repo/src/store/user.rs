@@ -1,6 +1,6 @@
 //! Accounts at the store's seam. Never hashes or checks a password.
 
-use super::Result;
+use super::error::Result;
 use async_trait::async_trait;
 
 /// Accounts.

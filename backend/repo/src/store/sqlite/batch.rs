@@ -1,6 +1,6 @@
 //! Statements over many rows, in sizes that are powers of two, so that few prepared statements serve every batch.
 
-use super::super::{Result, StoreError};
+use super::super::error::{Result, StoreError};
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments, AssertSqlSafe, Encode, Sqlite, Type};
 use std::borrow::Cow;

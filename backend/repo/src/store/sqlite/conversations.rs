@@ -1,15 +1,14 @@
 //! Statements about conversations, members and read pointers. The list stands in [`super::list`].
 
 use super::super::conversation::{
-    Conversation, ConversationStore, Head, Info, ListQuery, ListedConversation, Member, NewConversation, RaisePointer,
+    Conversation, ConversationStore, ListQuery, ListedConversation, Member, NewConversation, RaisePointer,
     RaisedPointer, ReadPointer, Roster,
 };
-use super::super::{Noun, Result, StoreError};
+use super::super::error::{Noun, Result, StoreError};
 use super::batch::{Batched, Values};
-use super::users::user_at;
-use super::{Inner, SqliteStore, col, flag, small};
+use super::connection::{Inner, SqliteStore};
+use super::rows::{col, conversation_at, flag, small, user_at};
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
 use sqlx::{Sqlite, Transaction};
 
 static BY_ID: Batched = Batched::new(
@@ -30,7 +29,8 @@ static INSERT_MEMBERS: Batched = Batched::new(
     "(?,?,?,?,?)",
     "",
 );
-static COUNT_USERS: Batched = Batched::new("SELECT count(*) FROM (SELECT DISTINCT id FROM users WHERE id IN (", "?", "))");
+static COUNT_USERS: Batched =
+    Batched::new("SELECT count(*) FROM (SELECT DISTINCT id FROM users WHERE id IN (", "?", "))");
 static MEMBERS: Batched = Batched::new(
     "SELECT m.role, m.muted, m.muted_until, m.joined_at, m.updated_at, \
      u.id, u.username, u.avatar_url, u.is_guest, u.status, u.token_version, u.created_at, u.updated_at \
@@ -250,31 +250,3 @@ impl Inner {
         Ok(())
     }
 }
-
-/// Reads the columns of [`BY_ID`] from a position on; there are [`CONVERSATION_WIDTH`].
-pub(super) fn conversation_at(row: &SqliteRow, first: usize) -> Result<Conversation> {
-    Ok(Conversation {
-        head: Head {
-            key: col(row, first)?,
-            last_seq: col(row, first + 1)?,
-            stored_through_seq: col(row, first + 2)?,
-            parked: flag(row, first + 3)?,
-        },
-        id: col(row, first + 4)?,
-        kind: small(row, first + 5)?,
-        info: Info {
-            name: col(row, first + 6)?,
-            avatar_url: col(row, first + 7)?,
-            description: col(row, first + 8)?,
-            settings: col(row, first + 9)?,
-            version: col(row, first + 10)?,
-        },
-        owner_id: col(row, first + 11)?,
-        member_count: small(row, first + 12)?,
-        created_at_ms: col(row, first + 13)?,
-        updated_at_ms: col(row, first + 14)?,
-    })
-}
-
-/// Columns of a conversation.
-pub(super) const CONVERSATION_WIDTH: usize = 15;

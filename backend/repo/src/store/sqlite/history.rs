@@ -1,15 +1,12 @@
 //! Statements that read messages.
 
-use super::super::Result;
 use super::super::conversation::{Head, Profile};
+use super::super::error::{Result, StoreError};
 use super::super::message::{Message, MessagePage, MessageQuery, MessageStore};
-use super::super::StoreError;
-use super::{SqliteStore, col, flag, small};
+use super::connection::SqliteStore;
+use super::rows::{MESSAGE_WIDTH, col, flag, message_at, profile_at};
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
-
-/// Columns of a message.
-pub(super) const MESSAGE_WIDTH: usize = 10;
 
 const ASCENDING: &str = "\
 SELECT x.id, ?1, x.seq, x.sender_id, x.type, x.content, x.extra, x.client_msg_id, x.created_at, x.deleted, \
@@ -94,22 +91,5 @@ impl MessageStore for SqliteStore {
 }
 
 fn message_and_sender(row: &SqliteRow) -> Result<(Message, Option<Profile>)> {
-    Ok((message_at(row, 0)?, super::list::profile_at(row, MESSAGE_WIDTH)?))
-}
-
-/// Reads [`MESSAGE_WIDTH`] columns from a position on.
-pub(super) fn message_at(row: &SqliteRow, first: usize) -> Result<Message> {
-    let client_msg_id: Vec<u8> = col(row, first + 7)?;
-    Ok(Message {
-        id: col(row, first)?,
-        conversation: col(row, first + 1)?,
-        seq: col(row, first + 2)?,
-        sender_id: col(row, first + 3)?,
-        kind: small(row, first + 4)?,
-        content: col(row, first + 5)?,
-        extra: col(row, first + 6)?,
-        client_msg_id: String::from_utf8_lossy(&client_msg_id).into_owned(),
-        created_at_ms: col(row, first + 8)?,
-        deleted: flag(row, first + 9)?,
-    })
+    Ok((message_at(row, 0)?, profile_at(row, MESSAGE_WIDTH)?))
 }

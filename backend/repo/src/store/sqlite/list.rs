@@ -1,10 +1,9 @@
 //! The conversation list: one statement for a whole page (spec 05 §4.1).
 
-use super::super::Result;
-use super::super::conversation::{ListQuery, ListedConversation, Profile};
-use super::conversations::{CONVERSATION_WIDTH, conversation_at};
-use super::history::{MESSAGE_WIDTH, message_at};
-use super::{Inner, col, flag, small};
+use super::super::conversation::{ListQuery, ListedConversation};
+use super::super::error::Result;
+use super::connection::Inner;
+use super::rows::{CONVERSATION_WIDTH, MESSAGE_WIDTH, col, conversation_at, flag, message_at, profile_at, small};
 use sqlx::sqlite::SqliteRow;
 
 /// The page is cut inside, so that only its rows are joined and counted.
@@ -67,11 +66,4 @@ fn listed(row: &SqliteRow) -> Result<ListedConversation> {
         unread: col(row, MINE + 4)?,
         total: col(row, MINE + 5)?,
     })
-}
-
-/// Reads id, name, avatar, guest flag from a position on; `None` when the account is not there.
-pub(super) fn profile_at(row: &SqliteRow, first: usize) -> Result<Option<Profile>> {
-    let Some(id) = col::<Option<i64>>(row, first)? else { return Ok(None) };
-    let (username, avatar_url) = (col(row, first + 1)?, col(row, first + 2)?);
-    Ok(Some(Profile { id, username, avatar_url, is_guest: flag(row, first + 3)? }))
 }

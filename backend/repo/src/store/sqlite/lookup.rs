@@ -1,22 +1,20 @@
 //! Statements of the pipeline outside the persist transaction: epochs, look-ups of a batch, reservations, positions, outbox.
 
-use super::super::pipeline::{LogState, Parked, PersistTx, PipelineStore, PrepareAnswer, PrepareLookup, StoredRow};
-use super::super::{Result, StoreError};
+use super::super::error::{Result, StoreError};
+use super::super::pipeline::{Parked, PersistTx, PipelineStore, PrepareAnswer, PrepareLookup, StoredRow};
 use super::batch::{Batched, Values};
 use super::claims::period_of;
+use super::connection::SqliteStore;
 use super::persist::SqlitePersist;
-use super::{SqliteStore, col};
+use super::rows::{col, stored_row_at};
 use async_trait::async_trait;
 use bytes::Bytes;
 use sqlx::sqlite::SqliteRow;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-static HEADS: Batched = Batched::new(
-    "SELECT key, max(last_seq, stored_through_seq) FROM conversations WHERE key IN (",
-    "?",
-    ")",
-);
+static HEADS: Batched =
+    Batched::new("SELECT key, max(last_seq, stored_through_seq) FROM conversations WHERE key IN (", "?", ")");
 static RESERVE: Batched = Batched::new(
     "INSERT INTO conversation_sequences (conversation_key, reserved_until) VALUES ",
     "(?,?)",
@@ -176,30 +174,6 @@ impl SqliteStore {
             }
         }
         Ok(found)
-    }
-}
-
-/// Reads id, conversation key, number, sender, client_msg_id, content hash, creation from a position on.
-pub(super) fn stored_row_at(row: &SqliteRow, first: usize) -> Result<StoredRow> {
-    let hash: Vec<u8> = col(row, first + 5)?;
-    let hash = <[u8; 16]>::try_from(hash.as_slice())
-        .map_err(|_| StoreError::Broken(format!("a content hash of {} bytes", hash.len())))?;
-    Ok(StoredRow {
-        id: col(row, first)?,
-        conversation: col(row, first + 1)?,
-        seq: col(row, first + 2)?,
-        sender_id: col(row, first + 3)?,
-        client_msg_id: col(row, first + 4)?,
-        content_hash: u128::from_be_bytes(hash),
-        created_at_ms: col(row, first + 6)?,
-    })
-}
-
-/// Log position and highest epoch of one partition's row, or the state of a partition never seen.
-pub(super) fn log_state_of(row: Option<&SqliteRow>) -> Result<LogState> {
-    match row {
-        Some(row) => Ok(LogState { next_offset: col(row, 0)?, epoch_seen: col(row, 1)? }),
-        None => Ok(LogState::default()),
     }
 }
 

@@ -6,22 +6,25 @@
 
 mod batch;
 mod claims;
+mod connection;
 mod conversations;
 mod history;
 mod list;
 mod lookup;
+mod periods;
 mod persist;
+mod rows;
 mod tokens;
 mod users;
 
-use super::{Result, Store, StoreError};
-use claims::ClaimTables;
+use super::Store;
+use super::error::{Result, StoreError};
+use connection::{Inner, SQLITE_CANTOPEN, SQLITE_CORRUPT, SQLITE_NOTADB, SQLITE_READONLY, SqliteStore, primary_code};
+use sqlx::SqlSafeStr;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
-use sqlx::{Row, SqlSafeStr, Sqlite, SqlitePool, Transaction};
-use std::collections::HashMap;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 /// Where and how.
@@ -50,25 +53,7 @@ pub async fn open_sqlite(config: SqliteConfig) -> Result<Arc<dyn Store>> {
     Ok(Arc::new(SqliteStore::open(config).await?))
 }
 
-/// The embedded store. Cheap to clone.
-#[derive(Clone)]
-struct SqliteStore {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    writer: SqlitePool,
-    readers: SqlitePool,
-    /// Epoch of every partition, as committed.
-    epochs: Mutex<HashMap<u32, i64>>,
-    /// Which claims tables exist.
-    claims: RwLock<Arc<ClaimTables>>,
-    /// Set by the first error of the disk; nothing is written after it.
-    stopped: OnceLock<String>,
-}
-
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "first path", include_str!("../../../migrations/0001_first_path.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "first path", include_str!("../../../migrations/0001_first_path.sql"))];
 
 /// How long a statement waits for a lock; only a foreign process can hold one.
 const BUSY: Duration = Duration::from_secs(5);
@@ -98,78 +83,13 @@ impl SqliteStore {
             .connect_with(options.pragma("cache_size", cache(config.cache_kib / 4)).pragma("query_only", "on"))
             .await
             .map_err(|e| fail(advice(&e)))?;
-        let inner = Inner {
-            writer,
-            readers,
-            epochs: Mutex::default(),
-            claims: RwLock::default(),
-            stopped: OnceLock::new(),
-        };
+        let inner =
+            Inner { writer, readers, epochs: Mutex::default(), claims: RwLock::default(), stopped: OnceLock::new() };
         let store = SqliteStore { inner: Arc::new(inner) };
         store.load_epochs().await?;
         store.load_claim_tables().await?;
         Ok(store)
     }
-}
-
-impl Inner {
-    /// Begins a write transaction; rolled back when dropped.
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
-        if let Some(reason) = self.stopped.get() {
-            return Err(StoreError::Stopped(reason.clone()));
-        }
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(|e| self.fail(e))
-    }
-
-    async fn commit(&self, tx: Transaction<'static, Sqlite>) -> Result<()> {
-        tx.commit().await.map_err(|e| self.fail(e))
-    }
-
-    /// Translates an error, and stops the store after one of the disk (pipeline.md J2).
-    fn fail(&self, error: sqlx::Error) -> StoreError {
-        let text = error.to_string();
-        match primary_code(&error) {
-            Some(SQLITE_FULL) => StoreError::Full(text),
-            Some(SQLITE_IOERR | SQLITE_CORRUPT | SQLITE_NOTADB) => {
-                if self.stopped.set(text.clone()).is_ok() {
-                    tracing::error!(error = %text, "the store's disk failed: nothing is written any more");
-                }
-                StoreError::Stopped(text)
-            }
-            Some(SQLITE_BUSY | SQLITE_LOCKED) => StoreError::Unavailable(text),
-            Some(_) => StoreError::Broken(text),
-            None => match error {
-                sqlx::Error::PoolTimedOut
-                | sqlx::Error::PoolClosed
-                | sqlx::Error::WorkerCrashed
-                | sqlx::Error::Io(_) => StoreError::Unavailable(text),
-                _ => StoreError::Broken(text),
-            },
-        }
-    }
-
-    fn claim_tables(&self) -> Arc<ClaimTables> {
-        self.claims.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-const SQLITE_BUSY: i32 = 5;
-const SQLITE_LOCKED: i32 = 6;
-const SQLITE_IOERR: i32 = 10;
-const SQLITE_CORRUPT: i32 = 11;
-const SQLITE_FULL: i32 = 13;
-const SQLITE_CANTOPEN: i32 = 14;
-const SQLITE_NOTADB: i32 = 26;
-const SQLITE_READONLY: i32 = 8;
-
-/// SQLite's primary result code: the low byte of the extended one.
-fn primary_code(error: &sqlx::Error) -> Option<i32> {
-    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
-}
-
-fn is_unique_violation(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
 }
 
 fn pool(connections: u32) -> SqlitePoolOptions {
@@ -205,21 +125,4 @@ fn migration_advice(error: &MigrateError) -> String {
         MigrateError::Execute(error) => advice(error),
         _ => error.to_string(),
     }
-}
-
-/// A column by position. The statements name their columns, so an error here is a bug.
-fn col<'r, T>(row: &'r SqliteRow, index: usize) -> Result<T>
-where
-    T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
-{
-    row.try_get(index).map_err(|e| StoreError::Broken(e.to_string()))
-}
-
-fn flag(row: &SqliteRow, index: usize) -> Result<bool> {
-    Ok(col::<i64>(row, index)? != 0)
-}
-
-/// Stored numbers of small enums.
-fn small(row: &SqliteRow, index: usize) -> Result<i32> {
-    i32::try_from(col::<i64>(row, index)?).map_err(|e| StoreError::Broken(e.to_string()))
 }

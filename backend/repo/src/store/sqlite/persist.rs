@@ -1,11 +1,11 @@
 //! The persist transaction: many rows a statement, many records a commit (pipeline.md E1, performance.md).
 
-use super::super::Result;
+use super::super::error::Result;
 use super::super::pipeline::{Advance, ClaimRow, Inserted, LogState, MessageRow, Parked, PersistTx, StoredRow};
 use super::batch::{Batched, Values};
 use super::claims::ClaimTables;
-use super::lookup::{log_state_of, stored_row_at};
-use super::Inner;
+use super::connection::Inner;
+use super::rows::{log_state_of, stored_row_at};
 use async_trait::async_trait;
 use bytes::Bytes;
 use sqlx::sqlite::SqliteArguments;

@@ -1,8 +1,9 @@
 //! Statements about refresh tokens and revocations. What has expired is swept, a little with every write.
 
-use super::super::token::{Consumed, ConsumeToken, NewRefreshToken, Revocation, TokenOwner, TokenStore};
-use super::super::{Noun, Result, StoreError};
-use super::{Inner, SqliteStore, col, is_unique_violation};
+use super::super::error::{Noun, Result, StoreError};
+use super::super::token::{ConsumeToken, Consumed, NewRefreshToken, Revocation, TokenOwner, TokenStore};
+use super::connection::{Inner, SqliteStore, is_unique_violation};
+use super::rows::col;
 use async_trait::async_trait;
 use bytes::Bytes;
 use sqlx::sqlite::SqliteRow;
@@ -68,7 +69,9 @@ impl TokenStore for SqliteStore {
         if within && client_info == consume.client_info && !revoked {
             return Ok(Consumed::Grace(owner, Bytes::from(col::<Vec<u8>>(&row, 5)?)));
         }
-        self.inner.revoke_families(&mut tx, "UPDATE refresh_families SET revoked = 1 WHERE id = ?", &owner.family).await?;
+        self.inner
+            .revoke_families(&mut tx, "UPDATE refresh_families SET revoked = 1 WHERE id = ?", &owner.family)
+            .await?;
         self.inner.commit(tx).await?;
         Ok(Consumed::Reused(owner))
     }
@@ -92,11 +95,12 @@ impl TokenStore for SqliteStore {
     async fn revoke_user(&self, user: i64, expires_at: i64, now: i64) -> Result<(u64, i64)> {
         let mut tx = self.inner.begin().await?;
         self.inner.sweep(&mut tx, now).await?;
-        let row = sqlx::query("UPDATE users SET token_version = token_version + 1 WHERE id = ? RETURNING token_version")
-            .bind(user)
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(|e| self.inner.fail(e))?;
+        let row =
+            sqlx::query("UPDATE users SET token_version = token_version + 1 WHERE id = ? RETURNING token_version")
+                .bind(user)
+                .fetch_optional(&mut *tx)
+                .await
+                .map_err(|e| self.inner.fail(e))?;
         let version: i64 = col(&row.ok_or(StoreError::Missing(Noun::User))?, 0)?;
         let revoked = sqlx::query("UPDATE refresh_families SET revoked = 1 WHERE user_id = ? AND revoked = 0")
             .bind(user)

@@ -1,11 +1,11 @@
 //! Statements about accounts.
 
+use super::super::error::{Noun, Result, StoreError};
 use super::super::user::{NewUser, Status, User, UserChange, UserStore};
-use super::super::{Noun, Result, StoreError};
 use super::batch::{Batched, Values};
-use super::{Inner, SqliteStore, col, flag, is_unique_violation};
+use super::connection::{Inner, SqliteStore, is_unique_violation};
+use super::rows::{col, user_at};
 use async_trait::async_trait;
-use sqlx::sqlite::SqliteRow;
 
 static INSERT: Batched = Batched::new(
     "INSERT INTO users (id, username, name_key, password_hash, avatar_url, is_guest, created_at, updated_at) VALUES ",
@@ -112,24 +112,11 @@ impl Inner {
                     .add(user.created_at_ms)?
                     .add(user.created_at_ms)?;
             }
-            sqlx::query_with(sql, values.done()).execute(&mut *tx).await.map_err(|e| {
-                if is_unique_violation(&e) { StoreError::Exists(Noun::Username) } else { self.fail(e) }
-            })?;
+            sqlx::query_with(sql, values.done())
+                .execute(&mut *tx)
+                .await
+                .map_err(|e| if is_unique_violation(&e) { StoreError::Exists(Noun::Username) } else { self.fail(e) })?;
         }
         self.commit(tx).await
     }
-}
-
-/// Reads the columns of [`BY_ID`] from a position on.
-pub(super) fn user_at(row: &SqliteRow, first: usize) -> Result<User> {
-    Ok(User {
-        id: col(row, first)?,
-        username: col(row, first + 1)?,
-        avatar_url: col(row, first + 2)?,
-        is_guest: flag(row, first + 3)?,
-        status: Status::from_number(col(row, first + 4)?),
-        token_version: col(row, first + 5)?,
-        created_at_ms: col(row, first + 6)?,
-        updated_at_ms: col(row, first + 7)?,
-    })
 }

@@ -1,0 +1,46 @@
+//! IdempotencyService: replay protection of HTTP creations, in the cache (H4).
+
+use super::fail;
+use bytes::Bytes;
+use gochat_infra::cache::{Cache, Entry};
+use gochat_proto::im::repo::v1::idempotency_service_server::IdempotencyService;
+use gochat_proto::im::repo::v1::{CheckOrSetRequest, CheckOrSetResponse, ClearRequest, ClearResponse};
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::{Request, Response, Status};
+
+/// The service. Cheap to clone.
+#[derive(Clone)]
+pub struct Idempotency {
+    pub(crate) cache: Arc<dyn Cache>,
+}
+
+fn key_of(key: &str) -> Result<String, Status> {
+    match key.len() {
+        1..=400 => Ok(format!("idempotent:{key}")),
+        _ => Err(fail::invalid("key has 1 to 400 bytes")),
+    }
+}
+
+#[tonic::async_trait]
+impl IdempotencyService for Idempotency {
+    async fn check_or_set(&self, request: Request<CheckOrSetRequest>) -> Result<Response<CheckOrSetResponse>, Status> {
+        let request = request.into_inner();
+        let key = key_of(&request.key)?;
+        let seconds = u64::try_from(request.ttl_seconds).ok().filter(|s| *s > 0);
+        let ttl = Duration::from_secs(seconds.ok_or_else(|| fail::invalid("ttl_seconds is not positive"))?);
+        let entry = Entry { key: key.clone(), value: Bytes::from(request.value), ttl: Some(ttl) };
+        let first = self.cache.set_if_absent(entry).await.map_err(fail::cache)?;
+        let mut existing_value = String::new();
+        if !first && let Some(Some(value)) = self.cache.get(&[key]).await.map_err(fail::cache)?.pop() {
+            existing_value = String::from_utf8_lossy(&value).into_owned();
+        }
+        Ok(Response::new(CheckOrSetResponse { first, existing_value }))
+    }
+
+    async fn clear(&self, request: Request<ClearRequest>) -> Result<Response<ClearResponse>, Status> {
+        let key = key_of(&request.into_inner().key)?;
+        self.cache.delete(&[key]).await.map_err(fail::cache)?;
+        Ok(Response::new(ClearResponse { success: true }))
+    }
+}

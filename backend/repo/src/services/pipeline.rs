@@ -1,0 +1,98 @@
+//! PipelineService: the message pipeline's calls (pipeline.proto).
+
+use super::fail;
+use crate::pipeline::positions::Positions;
+use crate::pipeline::prepare::Preparer;
+use crate::pipeline::save::Saver;
+use crate::store::Store;
+use gochat_infra::cache::Cache;
+use gochat_proto::bus::v1::Ack;
+use gochat_proto::im::repo::v1::pipeline_service_server::PipelineService;
+use gochat_proto::im::repo::v1::{
+    AwaitPositionsRequest, AwaitPositionsResponse, CheckEpochRequest, CheckEpochResponse, DeleteOutboxRequest,
+    DeleteOutboxResponse, DrawEpochRequest, DrawEpochResponse, GetPositionsRequest, GetPositionsResponse,
+    ListOutboxRequest, ListOutboxResponse, OutboxEntry, Position, PrepareMessagesRequest, PrepareMessagesResponse,
+    SaveRecordsRequest, SaveRecordsResponse,
+};
+use prost::Message as _;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::{Request, Response, Status};
+
+/// Outbox entries an answer holds at most.
+const OUTBOX_PAGE_MAX: u32 = 1000;
+
+/// The service. Cheap to clone.
+#[derive(Clone)]
+pub struct Pipeline {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) cache: Arc<dyn Cache>,
+    pub(crate) preparer: Arc<Preparer>,
+    pub(crate) saver: Arc<Saver>,
+    pub(crate) positions: Arc<Positions>,
+}
+
+#[tonic::async_trait]
+impl PipelineService for Pipeline {
+    async fn draw_epoch(&self, request: Request<DrawEpochRequest>) -> Result<Response<DrawEpochResponse>, Status> {
+        let epoch = self.store.draw_epoch(request.into_inner().partition).await.map_err(fail::store)?;
+        let incarnation = self.cache.incarnation().await.map_err(fail::cache)?;
+        Ok(Response::new(DrawEpochResponse { epoch, incarnation }))
+    }
+
+    async fn check_epoch(&self, request: Request<CheckEpochRequest>) -> Result<Response<CheckEpochResponse>, Status> {
+        let request = request.into_inner();
+        let epoch = self.store.epoch(request.partition).await.map_err(fail::store)?;
+        Ok(Response::new(CheckEpochResponse { stands: epoch == request.epoch }))
+    }
+
+    async fn prepare_messages(
+        &self,
+        request: Request<PrepareMessagesRequest>,
+    ) -> Result<Response<PrepareMessagesResponse>, Status> {
+        self.preparer.prepare(request.into_inner()).await.map(Response::new).map_err(fail::prepare)
+    }
+
+    async fn save_records(
+        &self,
+        request: Request<SaveRecordsRequest>,
+    ) -> Result<Response<SaveRecordsResponse>, Status> {
+        self.saver.save(request.into_inner()).await.map(Response::new).map_err(fail::store)
+    }
+
+    async fn get_positions(&self, _: Request<GetPositionsRequest>) -> Result<Response<GetPositionsResponse>, Status> {
+        let positions = self.positions.read().await.map_err(fail::store)?;
+        let positions = positions.into_iter().map(|(partition, offset)| Position { partition, offset }).collect();
+        Ok(Response::new(GetPositionsResponse { positions }))
+    }
+
+    async fn await_positions(
+        &self,
+        request: Request<AwaitPositionsRequest>,
+    ) -> Result<Response<AwaitPositionsResponse>, Status> {
+        let request = request.into_inner();
+        let wanted: Vec<(u32, i64)> = request.positions.iter().map(|p| (p.partition, p.offset)).collect();
+        let timeout = Duration::from_millis(request.timeout_ms.into());
+        let passed = self.positions.wait(&wanted, timeout).await.map_err(fail::store)?;
+        Ok(Response::new(AwaitPositionsResponse { passed }))
+    }
+
+    async fn list_outbox(&self, request: Request<ListOutboxRequest>) -> Result<Response<ListOutboxResponse>, Status> {
+        let limit = request.into_inner().limit.clamp(1, OUTBOX_PAGE_MAX);
+        let rows = self.store.outbox(limit).await.map_err(fail::store)?;
+        let entry = |(id, ack)| match Ack::decode(ack) {
+            Ok(ack) => Ok(OutboxEntry { id, ack: Some(ack) }),
+            Err(error) => Err(Status::internal(format!("outbox entry {id}: {error}"))),
+        };
+        let entries = rows.into_iter().map(entry).collect::<Result<_, Status>>()?;
+        Ok(Response::new(ListOutboxResponse { entries }))
+    }
+
+    async fn delete_outbox(
+        &self,
+        request: Request<DeleteOutboxRequest>,
+    ) -> Result<Response<DeleteOutboxResponse>, Status> {
+        self.store.delete_outbox(&request.into_inner().ids).await.map_err(fail::store)?;
+        Ok(Response::new(DeleteOutboxResponse {}))
+    }
+}
