@@ -128,7 +128,7 @@ mod tests {
             loop {
                 let rest: Vec<u8> = op.unsent().concat();
                 let lengths: Vec<usize> = op.unsent().iter().map(Bytes::len).collect();
-                assert_eq!(op.message().msg_iovlen as usize, lengths.len());
+                assert_eq!(op.message().msg_iovlen, lengths.len());
                 assert_eq!(op.iovecs.iter().map(|v| v.iov_len).collect::<Vec<_>>(), lengths);
                 seen.extend_from_slice(&rest[..step.min(rest.len())]);
                 if op.advance(step) {
