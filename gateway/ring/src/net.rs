@@ -51,6 +51,13 @@ fn bind_and_listen(addr: SocketAddr, backlog: u32, share: bool) -> Result<OwnedF
     }
 }
 
+/// Makes a listener from elsewhere behave as our own: non-blocking, and TCP_NODELAY for what it accepts.
+pub(crate) fn prepare_listener(listener: BorrowedFd<'_>) -> Result<(), RingError> {
+    // Fails for sockets that are not TCP, which need it not.
+    let _ = sockopt::set_tcp_nodelay(listener, true);
+    set_nonblocking(listener, true).map_err(|e| RingError::os("fcntl", e))
+}
+
 /// A non-blocking TCP socket for connecting, bound to `source` when given.
 pub(crate) fn connect_socket(source: Option<SocketAddr>, target: SocketAddr) -> Result<OwnedFd, RingError> {
     let socket = tcp_socket(target)?;

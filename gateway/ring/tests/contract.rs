@@ -675,6 +675,50 @@ fn a_wait_returns_a_bounded_number<R: Make>(mut rig: Rig<R>) {
     assert!((1..=4).contains(&rig.most), "{} completions at once", rig.most);
 }
 
+fn a_full_completion_queue_loses_nothing<R: Make>(mut rig: Rig<R>) {
+    let (_, addr) = rig.listen();
+    let mut clients: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(addr).unwrap()).collect();
+    rig.run("accepts", |rig| rig.accepted.len() == 300);
+    rig.tick(Some(Instant::now()));
+    for _ in 0..5 {
+        clients.iter_mut().for_each(|client| client.write_all(&pattern(200)).unwrap());
+        rig.tick(Some(Instant::now()));
+    }
+    rig.run("bytes", |rig| rig.seen.values().all(|seen| seen.received.len() == 1000));
+    if R::KIND == gochat_ring::ReactorKind::Uring {
+        assert!(rig.reactor.stats().unusual.cq_overflows > 0, "the queue never overflowed: the test proves nothing");
+    }
+}
+
+/// Also: no trace of a dropped reactor swallows connects to its port.
+fn dropping_a_busy_reactor_frees_its_port<R: Make>(mut rig: Rig<R>) {
+    let (_, addr) = rig.listen();
+    let (mut client, conn) = rig.pair(addr);
+    rig.queue(conn, &pattern(8 << 20));
+    client.write_all(&pattern(5000)).unwrap();
+    rig.tick(Some(Instant::now()));
+    let config = config();
+    drop(rig);
+    drop(client);
+    gochat_ring::bind_probe(addr).unwrap();
+    let mut next = Rig::<R>::new(&config).unwrap();
+    let listener = next.reactor.listen(addr, 16).unwrap();
+    assert_eq!(next.reactor.local_addr(listener).unwrap(), addr);
+    for _ in 0..20 {
+        next.pair(addr);
+    }
+}
+
+fn a_client_needs_no_slots_for_accepting<R: Make>(mut rig: Rig<R>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let conns: Vec<ConnId> =
+        (0..50).map(|_| rig.reactor.connect(None, listener.local_addr().unwrap()).unwrap()).collect();
+    rig.run("connects", |rig| rig.seen.len() == 50);
+    for conn in conns {
+        assert!(rig.seen[&conn].connected.as_ref().unwrap().is_ok());
+    }
+}
+
 fn a_deadline_ends_the_wait<R: Make>(mut rig: Rig<R>) {
     rig.listen();
     rig.tick(Some(Instant::now()));
@@ -719,6 +763,9 @@ contract! {
     a_paused_connection_reports_nothing;
     peers_wait_while_all_slots_are_taken with connections_max: 2;
     a_wait_returns_a_bounded_number with completions_per_wait: 4;
+    a_full_completion_queue_loses_nothing with submissions: 8;
+    dropping_a_busy_reactor_frees_its_port;
+    a_client_needs_no_slots_for_accepting with connections_max: 0;
     a_deadline_ends_the_wait;
 }
 

@@ -85,7 +85,7 @@ impl Echo {
                 other => panic!("{other:?}"),
             }
         }
-        // An end is answered once everything is echoed, an error at once.
+        // Only now, so that what stood in the array behind an end has been seen too.
         for conn in ended {
             if !self.closing.contains(&conn) {
                 self.close(conn);

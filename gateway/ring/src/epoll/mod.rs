@@ -54,6 +54,9 @@ enum Phase {
     Detaching,
 }
 
+// `RingConfig` promises 64 bytes a slot at most; the slab adds 8.
+const _: () = assert!(size_of::<Conn>() <= 56);
+
 struct Conn {
     socket: OwnedFd,
     phase: Phase,
@@ -263,7 +266,7 @@ impl Reactor for Epoll {
     }
 
     fn listen_on(&mut self, listener: OwnedFd) -> Result<ListenerId, RingError> {
-        net::set_nonblocking(listener.as_fd(), true).map_err(|e| RingError::os("fcntl", e))?;
+        net::prepare_listener(listener.as_fd())?;
         self.listeners.push(Listener { socket: Some(listener), armed: false, retry_at: None });
         Ok(ListenerId(self.listeners.len() as u32 - 1))
     }

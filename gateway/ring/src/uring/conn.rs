@@ -51,6 +51,9 @@ pub(super) struct Conn {
     pub(super) send: Option<Box<SendOp>>,
 }
 
+// `RingConfig` promises 64 bytes a slot at most; the slab adds 8.
+const _: () = assert!(size_of::<Conn>() <= 56);
+
 impl Conn {
     pub(super) fn new(phase: Phase, listener: ListenerId) -> Conn {
         Conn {

@@ -305,9 +305,9 @@ fn fit_file_table(config: &RingConfig) -> Result<RingConfig, RingError> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let mut config = config.clone();
-    if config.outgoing_max >= limit {
+    if config.outgoing_max > limit {
         return Err(RingError::Config(format!(
-            "outgoing_max is {}, must be below the limit of open files, {limit}",
+            "outgoing_max is {}, more than the limit of open files, {limit}",
             config.outgoing_max
         )));
     }
@@ -331,6 +331,7 @@ impl Reactor for Uring {
     }
 
     fn listen_on(&mut self, listener: OwnedFd) -> Result<ListenerId, RingError> {
+        net::prepare_listener(listener.as_fd())?;
         self.listeners.push(Listener { socket: Some(listener), ..Listener::default() });
         Ok(ListenerId(self.listeners.len() as u32 - 1))
     }
