@@ -72,7 +72,7 @@ impl Saver {
         {
             tracing::warn!(%error, "claims of stored messages were not released");
         }
-        self.positions.advance(&[(partition, plan.after.next_offset)]);
+        self.positions.moved();
     }
 }
 
@@ -122,6 +122,10 @@ impl<'a> Plan<'a> {
         for record in records {
             if record.offset < plan.after.next_offset {
                 continue;
+            }
+            // After a failover the store may stand further back: the caller goes on from there.
+            if record.offset > plan.after.next_offset {
+                break;
             }
             plan.after.next_offset = record.offset + 1;
             match &record.content {

@@ -3,6 +3,8 @@
 //! Owns the [`Store`] trait and its plain types, one file per noun. Never holds a rule of the message pipeline: those stand
 //! above this seam, in [`crate::pipeline`], and every implementation gets them for nothing. Implementations: [`sqlite`].
 
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
 pub mod conversation;
 mod error;
 pub mod message;

@@ -126,3 +126,57 @@ fn migration_advice(error: &MigrateError) -> String {
         _ => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test")]
+
+    use super::super::contract;
+    use super::*;
+    use std::path::Path;
+
+    async fn open(directory: &Path) -> Result<Arc<dyn Store>> {
+        open_sqlite(SqliteConfig::new(directory.join("gochat.db"))).await
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn keeps_the_contract() {
+        let directory = tempfile::tempdir().unwrap();
+        let count = std::sync::atomic::AtomicU32::new(0);
+        contract::check(|| {
+            let sub = directory.path().join(count.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string());
+            async move {
+                std::fs::create_dir(&sub).unwrap();
+                open(&sub).await.unwrap()
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_restart_finds_epochs_and_claims() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(directory.path()).await.unwrap();
+        store.draw_epoch(1).await.unwrap();
+        let claim = super::super::pipeline::ClaimRow { place: 7, message_id: 1 };
+        let mut tx = store.begin_persist(0, 1).await.unwrap();
+        tx.insert_claims(&[claim]).await.unwrap();
+        tx.commit().await.unwrap();
+        drop(store);
+        let store = open(directory.path()).await.unwrap();
+        assert_eq!(store.draw_epoch(1).await.unwrap(), 2);
+        let mut tx = store.begin_persist(0, 1).await.unwrap();
+        let other = super::super::pipeline::ClaimRow { place: 7, message_id: 2 };
+        assert_eq!(tx.insert_claims(&[other]).await.unwrap(), [(0, 1)]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_cannot_be_opened_says_why() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = open(&directory.path().join("absent")).await.err().unwrap().to_string();
+        assert!(error.contains("absent") && error.contains("directory"), "{error}");
+        std::fs::write(directory.path().join("gochat.db"), vec![b'x'; 8192]).unwrap();
+        let error = open(directory.path()).await.err().unwrap().to_string();
+        assert!(error.contains("backup"), "{error}");
+    }
+}
