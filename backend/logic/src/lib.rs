@@ -24,4 +24,5 @@ pub use conversations::Conversations;
 pub use deps::LogicDeps;
 pub use logic::{Logic, LogicError};
 pub use pipeline::{Health, Pipeline};
+pub use passwords::hash_password;
 pub use profiles::Profiles;
