@@ -47,5 +47,7 @@ impl Positions {
 }
 
 fn passed(wanted: &[(u32, i64)], stands: &[(u32, i64)]) -> bool {
-    wanted.iter().all(|(partition, offset)| stands.iter().any(|(p, at)| p == partition && at >= offset))
+    // A partition never seen stands at 0.
+    let at = |partition: u32| stands.iter().find(|(p, _)| *p == partition).map_or(0, |(_, at)| *at);
+    wanted.iter().all(|(partition, offset)| at(*partition) >= *offset)
 }

@@ -55,12 +55,12 @@ impl Saver {
             tx.set_log_state(plan.after).await?;
         }
         tx.commit().await?;
-        self.after_commit(request.partition, &plan, &effects).await;
+        self.after_commit(request.partition, &effects).await;
         Ok(SaveRecordsResponse { next_offset: plan.after.next_offset, ..effects.answer })
     }
 
     /// What follows the commit may be lost: claims end by themselves, and positions are read from the store.
-    async fn after_commit(&self, partition: u32, plan: &Plan<'_>, effects: &Effects) {
+    async fn after_commit(&self, partition: u32, effects: &Effects) {
         for parked in &effects.parked {
             tracing::error!(
                 partition, log_offset = parked.log_offset, conversation = %parked.conversation,

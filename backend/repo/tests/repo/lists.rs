@@ -1,0 +1,141 @@
+//! What clients read: history pages, the conversation list, unread counts, accounts.
+
+use crate::bench::{Bench, CHAT, ask, message, record};
+use gochat_proto::codes::ErrorCode;
+use gochat_proto::common::v1::Pagination;
+use gochat_proto::failure::Failure;
+use gochat_proto::im::repo::v1::*;
+
+async fn filled(count: i64) -> Bench {
+    let bench = Bench::new().await;
+    let messages = (1..=count).map(|i| message(i * 10, i, &format!("m{i}"), &format!("text {i}"))).collect();
+    bench.save(vec![(0, record(1, messages))]).await;
+    bench
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_pages_meet_without_gap_or_overlap() {
+    let bench = filled(25).await;
+    for ascending in [true, false] {
+        let (mut seen, mut start) = (Vec::new(), 0);
+        loop {
+            let page = bench.history(start, 0, 10, ascending).await;
+            assert!(page.messages.iter().all(|m| m.sender.as_ref().is_some_and(|s| s.username == "user1")));
+            seen.extend(page.messages.iter().map(|m| m.seq_id));
+            assert_eq!(page.complete, !page.has_more && ascending, "a page that begins below the newest is no answer");
+            if !page.has_more {
+                break;
+            }
+            start = page.next_seq_id;
+        }
+        if !ascending {
+            seen.reverse();
+        }
+        assert_eq!(seen, (1..=25).collect::<Vec<_>>());
+    }
+    let newest = bench.history(0, 20, 10, false).await;
+    assert_eq!((newest.messages.len(), newest.complete), (6, true), "all of 20 and above");
+    let page = bench.history(26, 0, 10, true).await;
+    assert_eq!((page.messages.len(), page.complete, page.stored_through_seq), (0, true, 25));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filtered_page_is_never_complete() {
+    let bench = filled(2).await;
+    let request = GetConversationMessagesRequest {
+        conversation_id: CHAT.into(),
+        ascending: true,
+        type_filter: vec![1],
+        ..GetConversationMessagesRequest::default()
+    };
+    let page = bench.messages().get_conversation_messages(ask(request)).await.unwrap().into_inner();
+    assert_eq!((page.messages.len(), page.has_more, page.complete), (2, false, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_shows_the_other_side() {
+    let bench = filled(3).await;
+    bench.chat(2, 3).await;
+    let request = |page| GetUserConversationsWithDetailsRequest {
+        user_id: "2".into(),
+        pagination: Some(Pagination { page, page_size: 1, ..Pagination::default() }),
+        ..GetUserConversationsWithDetailsRequest::default()
+    };
+    let mut client = bench.conversations();
+    let first = client.get_user_conversations_with_details(ask(request(1))).await.unwrap().into_inner();
+    let row = &first.conversations[0];
+    assert_eq!((row.id.as_str(), row.unread_count, row.last_seq_id, row.stored_through_seq), (CHAT, 3, 3, 3));
+    assert_eq!(row.peer.as_ref().unwrap().username, "user1");
+    let last = row.last_message.as_ref().unwrap();
+    assert_eq!((last.content.as_str(), last.sender.as_ref().unwrap().username.as_str()), ("text 3", "user1"));
+    let pagination = first.pagination.unwrap();
+    assert_eq!((pagination.total, pagination.has_more, first.complete), (2, true, false));
+    let second = client.get_user_conversations_with_details(ask(request(2))).await.unwrap().into_inner();
+    assert_eq!(second.conversations[0].id, "single_2_3");
+    assert!(second.conversations[0].last_message.is_none() && second.complete);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_lowers_the_unread_count_and_never_goes_back() {
+    let bench = filled(5).await;
+    let mut client = bench.conversations();
+    let mut read = async |user: &str, seq_id| {
+        let request = UpdateReadPointerRequest { user_id: user.into(), conversation_id: CHAT.into(), seq_id };
+        client.update_read_pointer(ask(request)).await.map(|r| {
+            let r = r.into_inner();
+            (r.previous_seq_id, r.unread_count)
+        })
+    };
+    assert_eq!(read("2", 2).await.unwrap(), (0, 3));
+    assert_eq!(read("2", 1).await.unwrap(), (2, 3));
+    assert_eq!(read("2", -1).await.unwrap(), (2, 0));
+    assert_eq!(read("1", 1).await.unwrap(), (0, 0), "one's own messages are not unread");
+    let stranger = read("3", 1).await.unwrap_err();
+    assert_eq!(Failure::from(stranger).code, ErrorCode::NotConversationMember);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_chat_exists_once_for_both() {
+    let bench = Bench::new().await;
+    let again = bench.chat(2, 1).await;
+    assert!(again.already_existed);
+    assert_eq!(again.conversation.unwrap().id, CHAT);
+    let create = |members: &[&str]| CreateConversationRequest {
+        r#type: 1,
+        member_ids: members.iter().map(|m| (*m).to_owned()).collect(),
+        ..CreateConversationRequest::default()
+    };
+    for (members, code) in [
+        (vec!["1", "99"], ErrorCode::UserNotFound),
+        (vec!["1"], ErrorCode::InvalidParams),
+        (vec!["1", "1"], ErrorCode::InvalidParams),
+        (vec!["1", "x"], ErrorCode::InvalidParams),
+    ] {
+        let refused = bench.conversations().create_conversation(ask(create(&members))).await.unwrap_err();
+        assert_eq!(Failure::from(refused).code, code, "{members:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_are_found_by_name_and_passwords_compared() {
+    let bench = Bench::new().await;
+    let mut users = bench.users();
+    let create = CreateUserRequest {
+        username: "Berta".into(),
+        password_hash: bcrypt::hash("secret", 4).unwrap(),
+        ..CreateUserRequest::default()
+    };
+    let berta = users.create_user(ask(create.clone())).await.unwrap().into_inner().user.unwrap();
+    let taken = CreateUserRequest { username: "bERTA".into(), ..create };
+    let taken = users.create_user(ask(taken)).await.unwrap_err();
+    assert_eq!(Failure::from(taken).code, ErrorCode::UserAlreadyExists);
+    let found = users.get_user_by_username(ask(GetUserByUsernameRequest { username: "berta".into() })).await;
+    assert_eq!(found.unwrap().into_inner().user.unwrap().id, berta.id);
+    for (user_id, password, valid) in [(&*berta.id, "secret", true), (&*berta.id, "Secret", false), ("1", "", false)] {
+        let verify = VerifyPasswordRequest { user_id: user_id.into(), password: password.into() };
+        assert_eq!(users.verify_password(ask(verify)).await.unwrap().into_inner().valid, valid, "{user_id} {password}");
+    }
+    let asked = GetUsersRequest { user_ids: vec!["1".into(), "99".into(), berta.id.clone()] };
+    let answer = users.get_users(ask(asked)).await.unwrap().into_inner();
+    assert_eq!((answer.users.len(), answer.missing_ids), (2, vec!["99".to_owned()]));
+}
