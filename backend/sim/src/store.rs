@@ -1,0 +1,423 @@
+//! A store in memory: what the message pipeline uses of repo's `Store`, with lost answers and a failover that forgets
+//! the last transaction, but neither epochs nor reserved bounds.
+//!
+//! Owns the rows of a run and notes when one is inserted that must not be. Accounts and tokens are not simulated.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use gochat_repo::store::conversation::{
+    Conversation, Head, Info, ListQuery, ListedConversation, Member, NewConversation, Profile, RaisePointer,
+    RaisedPointer, ReadPointer, Roster,
+};
+use gochat_repo::store::message::{Message, MessagePage, MessageQuery};
+use gochat_repo::store::pipeline::{LogState, Parked, PersistTx, PrepareAnswer, PrepareLookup, StoredRow};
+use gochat_repo::store::token::{ConsumeToken, Consumed, NewRefreshToken, Revocation};
+use gochat_repo::store::user::{NewUser, Status, User, UserChange};
+use gochat_repo::store::{
+    ConversationStore, MessageStore, PipelineStore, Result, StoreError, TokenStore, UserStore,
+};
+use tokio::sync::OwnedMutexGuard;
+
+use crate::chaos::{Chaos, Fate, Place, locked};
+use crate::persist_tx::MemoryTx;
+
+/// What is stored.
+#[derive(Clone, Default)]
+pub(crate) struct Tables {
+    pub(crate) conversations: BTreeMap<i64, StoredConversation>,
+    pub(crate) rows: BTreeMap<i64, Row>,
+    /// (conversation, number) to message id.
+    pub(crate) places: BTreeMap<(i64, i64), i64>,
+    pub(crate) claims: HashMap<i64, i64>,
+    pub(crate) logs: BTreeMap<u32, LogState>,
+    pub(crate) outbox: BTreeMap<i64, Bytes>,
+    pub(crate) parked: Vec<Parked>,
+    pub(crate) outbox_next: i64,
+}
+
+#[derive(Clone)]
+pub(crate) struct StoredConversation {
+    pub(crate) id: String,
+    pub(crate) members: Vec<i64>,
+    pub(crate) head: Head,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) identity: StoredRow,
+    pub(crate) kind: i32,
+    pub(crate) content: String,
+}
+
+/// What outlives a failover.
+#[derive(Default)]
+struct Survivors {
+    epochs: HashMap<u32, i64>,
+    reserved: HashMap<i64, i64>,
+}
+
+#[derive(Default)]
+pub(crate) struct Inner {
+    pub(crate) tables: Tables,
+    before_last: Option<Tables>,
+    survivors: Survivors,
+    /// Moves with every failover: transactions of before cannot commit.
+    term: u64,
+    pub(crate) violations: Vec<String>,
+}
+
+/// The store. Clones share it.
+#[derive(Clone)]
+pub(crate) struct MemoryStore {
+    pub(crate) inner: Arc<Mutex<Inner>>,
+    writer: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) chaos: Arc<Chaos>,
+}
+
+fn lost() -> StoreError {
+    StoreError::Unavailable("simulated".to_owned())
+}
+
+fn not_simulated<T>() -> Result<T> {
+    Err(StoreError::Broken("not simulated".to_owned()))
+}
+
+impl MemoryStore {
+    /// A store with conversations: text id and members, keys from 1.
+    pub(crate) fn new(chaos: Arc<Chaos>, conversations: Vec<(String, Vec<i64>)>) -> MemoryStore {
+        let mut inner = Inner::default();
+        for (key, (id, members)) in (1..).zip(conversations) {
+            let head = Head { key, ..Head::default() };
+            inner.tables.conversations.insert(key, StoredConversation { id, members, head });
+        }
+        MemoryStore { inner: Arc::new(Mutex::new(inner)), writer: Arc::default(), chaos }
+    }
+
+    /// The primary is lost and a replica takes over that has not seen the last transaction.
+    pub(crate) fn fail_over(&self) {
+        let mut inner = locked(&self.inner);
+        inner.term += 1;
+        if let Some(before) = inner.before_last.take() {
+            inner.tables = before;
+        }
+    }
+
+    /// Number of failovers so far.
+    pub(crate) fn term(&self) -> u64 {
+        locked(&self.inner).term
+    }
+
+    async fn write<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> Result<T> {
+        let _writer = self.writer.lock().await;
+        self.chaos.jitter().await;
+        let fate = self.chaos.fate(None);
+        if fate == Fate::Refused {
+            return Err(lost());
+        }
+        let result = change(&mut locked(&self.inner));
+        self.chaos.jitter().await;
+        if fate == Fate::AnswerLost { Err(lost()) } else { Ok(result) }
+    }
+
+    async fn read<T>(&self, look: impl FnOnce(&Inner) -> T) -> Result<T> {
+        self.chaos.jitter().await;
+        if self.chaos.fate(None) != Fate::Done {
+            return Err(lost());
+        }
+        let result = look(&locked(&self.inner));
+        self.chaos.jitter().await;
+        Ok(result)
+    }
+
+    /// Puts a transaction's outcome in place of the tables.
+    pub(crate) async fn commit(&self, term: u64, tables: Tables, violations: Vec<String>) -> Result<()> {
+        self.chaos.jitter().await;
+        let fate = self.chaos.fate(Some(Place::Save));
+        {
+            let mut inner = locked(&self.inner);
+            if fate == Fate::Refused || inner.term != term {
+                return Err(lost());
+            }
+            inner.before_last = Some(std::mem::replace(&mut inner.tables, tables));
+            inner.violations.extend(violations);
+        }
+        self.chaos.jitter().await;
+        if fate == Fate::AnswerLost { Err(lost()) } else { Ok(()) }
+    }
+}
+
+impl Tables {
+    fn by_id(&self, id: &str) -> Option<&StoredConversation> {
+        self.conversations.values().find(|c| c.id == id)
+    }
+}
+
+#[async_trait]
+impl PipelineStore for MemoryStore {
+    async fn draw_epoch(&self, partition: u32) -> Result<i64> {
+        self.write(|inner| {
+            let epoch = inner.survivors.epochs.entry(partition).or_insert(0);
+            *epoch += 1;
+            *epoch
+        })
+        .await
+    }
+
+    async fn epoch(&self, partition: u32) -> Result<i64> {
+        self.read(|inner| inner.survivors.epochs.get(&partition).copied().unwrap_or(0)).await
+    }
+
+    async fn prepare_lookup(&self, lookup: PrepareLookup) -> Result<PrepareAnswer> {
+        let claims = self
+            .read(|inner| {
+                let row = |id: &i64| inner.tables.rows.get(id).map(|row| row.identity.clone());
+                let held = |place: &i64| inner.tables.claims.get(place).map(|id| (*place, row(id)));
+                lookup.claims.iter().filter_map(held).collect()
+            })
+            .await?;
+        let top_seqs = self
+            .read(|inner| {
+                let top = |key: &i64| {
+                    inner.tables.conversations.get(key).map_or(0, |c| c.head.last_seq.max(c.head.stored_through_seq))
+                };
+                lookup.conversations.iter().map(top).collect()
+            })
+            .await?;
+        Ok(PrepareAnswer { epoch: self.epoch(lookup.partition).await?, claims, top_seqs })
+    }
+
+    async fn reserve_sequences(&self, raises: &[(i64, i64)]) -> Result<Vec<i64>> {
+        self.write(|inner| {
+            let mut raise = |(key, count): &(i64, i64)| {
+                let bound = inner.survivors.reserved.entry(*key).or_insert(0);
+                *bound += count;
+                *bound - count
+            };
+            raises.iter().map(&mut raise).collect()
+        })
+        .await
+    }
+
+    async fn begin_persist(&self, partition: u32, _now_ms: i64) -> Result<Box<dyn PersistTx>> {
+        let writer: OwnedMutexGuard<()> = self.writer.clone().lock_owned().await;
+        self.chaos.jitter().await;
+        let inner = locked(&self.inner);
+        let (term, tables) = (inner.term, inner.tables.clone());
+        drop(inner);
+        Ok(Box::new(MemoryTx::new(self.clone(), writer, partition, term, tables)))
+    }
+
+    async fn positions(&self) -> Result<Vec<(u32, i64)>> {
+        self.read(|inner| inner.tables.logs.iter().map(|(partition, log)| (*partition, log.next_offset)).collect()).await
+    }
+
+    async fn outbox(&self, limit: u32) -> Result<Vec<(i64, Bytes)>> {
+        self.read(|inner| inner.tables.outbox.iter().take(limit as usize).map(|(id, ack)| (*id, ack.clone())).collect())
+            .await
+    }
+
+    async fn delete_outbox(&self, ids: &[i64]) -> Result<()> {
+        self.write(|inner| {
+            inner.before_last = Some(inner.tables.clone());
+            inner.tables.outbox.retain(|id, _| !ids.contains(id));
+        })
+        .await
+    }
+
+    async fn parked(&self, limit: u32) -> Result<Vec<Parked>> {
+        self.read(|inner| inner.tables.parked.iter().take(limit as usize).cloned().collect()).await
+    }
+}
+
+#[async_trait]
+impl MessageStore for MemoryStore {
+    async fn message(&self, _id: i64) -> Result<Option<Message>> {
+        not_simulated()
+    }
+
+    async fn messages(&self, query: MessageQuery) -> Result<Option<MessagePage>> {
+        let head = self.read(|inner| inner.tables.by_id(&query.conversation).map(|c| c.head)).await?;
+        let Some(head) = head else { return Ok(None) };
+        self.read(|inner| {
+            let range = (head.key, query.low)..=(head.key, query.high);
+            let found = inner.tables.places.range(range).filter_map(|(_, id)| inner.tables.rows.get(id));
+            let message = |row: &Row| Message {
+                id: row.identity.id,
+                conversation: query.conversation.clone(),
+                seq: row.identity.seq,
+                sender_id: row.identity.sender_id,
+                kind: row.kind,
+                content: row.content.clone(),
+                extra: String::new(),
+                client_msg_id: String::from_utf8_lossy(&row.identity.client_msg_id).into_owned(),
+                created_at_ms: row.identity.created_at_ms,
+                deleted: false,
+            };
+            let mut messages: Vec<(Message, Option<Profile>)> = found.map(|row| (message(row), None)).collect();
+            if !query.ascending {
+                messages.reverse();
+            }
+            messages.truncate(query.limit as usize);
+            Some(MessagePage { head, messages })
+        })
+        .await
+    }
+
+    async fn latest_messages(&self, _conversations: &[String], _limit: i64) -> Result<Vec<Message>> {
+        not_simulated()
+    }
+
+    async fn highest_message_id(&self) -> Result<i64> {
+        self.read(|inner| inner.tables.rows.keys().next_back().copied().unwrap_or(0)).await
+    }
+}
+
+#[async_trait]
+impl ConversationStore for MemoryStore {
+    async fn create_conversation(&self, _new: NewConversation) -> Result<(Conversation, bool)> {
+        not_simulated()
+    }
+
+    async fn conversations(&self, ids: &[String]) -> Result<Vec<Conversation>> {
+        self.read(|inner| {
+            let known = ids.iter().filter_map(|id| inner.tables.by_id(id));
+            known
+                .map(|c| Conversation {
+                    head: c.head,
+                    id: c.id.clone(),
+                    kind: 1,
+                    info: Info::default(),
+                    owner_id: 0,
+                    member_count: c.members.len() as i32,
+                    created_at_ms: 0,
+                    updated_at_ms: 0,
+                })
+                .collect()
+        })
+        .await
+    }
+
+    async fn rosters(&self, ids: &[String]) -> Result<Vec<Roster>> {
+        self.read(|inner| {
+            let known = ids.iter().filter_map(|id| inner.tables.by_id(id));
+            known
+                .map(|c| Roster {
+                    id: c.id.clone(),
+                    key: c.head.key,
+                    kind: 1,
+                    membership_version: 1,
+                    members: c.members.clone(),
+                })
+                .collect()
+        })
+        .await
+    }
+
+    async fn members(&self, conversation: &str, users: &[i64]) -> Result<Vec<Member>> {
+        self.read(|inner| {
+            let members = inner.tables.by_id(conversation).map_or(&[][..], |c| &c.members);
+            let asked = members.iter().filter(|id| users.contains(id));
+            asked
+                .map(|id| Member {
+                    user: user(*id),
+                    role: 1,
+                    muted: false,
+                    muted_until: 0,
+                    joined_at_ms: 0,
+                    updated_at_ms: 0,
+                })
+                .collect()
+        })
+        .await
+    }
+
+    async fn conversation_list(&self, _query: ListQuery) -> Result<Vec<ListedConversation>> {
+        not_simulated()
+    }
+
+    async fn raise_read_pointer(&self, _raise: RaisePointer) -> Result<Option<RaisedPointer>> {
+        not_simulated()
+    }
+
+    async fn read_pointer(&self, _user: i64, _conversation: &str) -> Result<Option<ReadPointer>> {
+        not_simulated()
+    }
+
+    async fn unread_counts(&self, _user: i64, _conversations: &[String]) -> Result<Vec<(String, i64)>> {
+        not_simulated()
+    }
+}
+
+fn user(id: i64) -> User {
+    User {
+        id,
+        username: format!("user{id}"),
+        avatar_url: String::new(),
+        is_guest: false,
+        status: Status::Normal,
+        token_version: 0,
+        created_at_ms: 0,
+        updated_at_ms: 0,
+    }
+}
+
+#[async_trait]
+impl UserStore for MemoryStore {
+    async fn create_user(&self, _user: NewUser) -> Result<User> {
+        not_simulated()
+    }
+
+    async fn create_users(&self, _users: Vec<NewUser>) -> Result<()> {
+        not_simulated()
+    }
+
+    async fn users(&self, ids: &[i64]) -> Result<Vec<User>> {
+        self.read(|_| ids.iter().map(|id| user(*id)).collect()).await
+    }
+
+    async fn user_by_name(&self, _username: &str) -> Result<Option<User>> {
+        not_simulated()
+    }
+
+    async fn password_hash(&self, _id: i64) -> Result<Option<String>> {
+        not_simulated()
+    }
+
+    async fn update_user(&self, _id: i64, _change: UserChange, _now_ms: i64) -> Result<User> {
+        not_simulated()
+    }
+}
+
+#[async_trait]
+impl TokenStore for MemoryStore {
+    async fn store_refresh_token(&self, _token: NewRefreshToken) -> Result<()> {
+        not_simulated()
+    }
+
+    async fn consume_refresh_token(&self, _consume: ConsumeToken) -> Result<Consumed> {
+        not_simulated()
+    }
+
+    async fn revoke_family(&self, _family: &str) -> Result<u64> {
+        not_simulated()
+    }
+
+    async fn revoke_user(&self, _user: i64, _expires_at: i64, _now: i64) -> Result<(u64, i64)> {
+        not_simulated()
+    }
+
+    async fn blacklist(&self, _token_hash: &str, _expires_at: i64, _now: i64) -> Result<()> {
+        not_simulated()
+    }
+
+    async fn blacklisted(&self, _token_hashes: &[String], _now: i64) -> Result<Vec<bool>> {
+        not_simulated()
+    }
+
+    async fn revocations(&self, _after_id: i64, _limit: u32, _now: i64) -> Result<Vec<Revocation>> {
+        not_simulated()
+    }
+}

@@ -1,0 +1,51 @@
+//! Seeds of the simulation: hundreds in the normal run. `GOCHAT_SIM_SEEDS=N` runs N of them, `GOCHAT_SIM_SEED=S` one.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test may fail by panicking, and prints the failing seed")]
+
+use gochat_sim::{OmittedRules, run};
+
+const SEEDS: u64 = 300;
+/// Seeds in which a run without a rule must have failed.
+const SEEDS_WITHOUT: u64 = 2_000;
+
+fn simulate(seed: u64, without: OmittedRules) -> Result<(), Vec<String>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(run(seed, without))
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_whatever_fails() {
+    let seeds = match number("GOCHAT_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("GOCHAT_SIM_SEEDS").unwrap_or(SEEDS),
+    };
+    for seed in seeds {
+        if let Err(violations) = simulate(seed, OmittedRules::default()) {
+            panic!("replay with GOCHAT_SIM_SEED={seed}:\n{}", violations.join("\n"));
+        }
+    }
+}
+
+fn notices(without: OmittedRules) {
+    let found = (0..SEEDS_WITHOUT).find_map(|seed| simulate(seed, without).err().map(|v| (seed, v)));
+    let (seed, violations) = found.unwrap_or_else(|| panic!("no seed notices that {without:?} are missing"));
+    eprintln!("without {without:?}, seed {seed}: {}", violations.join("; "));
+}
+
+#[test]
+fn the_look_at_the_epoch_after_the_append_is_needed() {
+    notices(OmittedRules { epoch_check: true, ..OmittedRules::default() });
+}
+
+#[test]
+fn the_wait_behind_a_marker_is_needed() {
+    notices(OmittedRules { marker_wait: true, ..OmittedRules::default() });
+}
+
+#[test]
+fn producing_a_known_redelivery_again_is_needed() {
+    notices(OmittedRules { known_again: true, ..OmittedRules::default() });
+}
