@@ -122,13 +122,33 @@ impl PersistWorker {
             tokio::select! {
                 biased;
                 () = asked_to_stop(&mut self.shutdown) => return Err(Halt::Shutdown),
-                () = tokio::time::sleep_until(commit_at), if is_behind => self.commit().await,
+                () = tokio::time::sleep_until(commit_at) => {
+                    if is_behind {
+                        self.commit().await;
+                    }
+                    self.follow_store().await?;
+                }
                 read = self.stream.next_batch(limits) => match read {
                     Ok(records) => return Ok(records),
                     Err(error) => self.bus_failed(error, &mut backoff).await?,
                 },
             }
         }
+    }
+
+    /// Nothing came for a while: a store that failed over may stand further back than what was read.
+    async fn follow_store(&mut self) -> Result<(), Halt> {
+        self.commits.at = Instant::now();
+        let Ok(answer) = self.pipeline.get_positions(rpc::request(GetPositionsRequest {}, CALL_DEADLINE)).await else {
+            return Ok(());
+        };
+        let positions = answer.into_inner().positions;
+        let at = positions.iter().find(|p| p.partition == self.partition).map_or(0, |p| p.offset);
+        if at < self.commits.stored {
+            tracing::error!(partition = self.partition, at, was = self.commits.stored, "the store stands further back");
+            return self.seek(at).await;
+        }
+        Ok(())
     }
 
     /// One transaction; the same again until the store has answered.
