@@ -9,14 +9,14 @@ use gochat_proto::codes::ErrorCode;
 use gochat_proto::failure::Failure;
 use tokio::sync::Semaphore;
 
-use crate::names::{PASSWORD_BYTES_MAX, check_password};
+use crate::names::{self, PASSWORD_BYTES_MAX};
 
 /// Checks and hashes a password on this thread, for the operator's tools.
 ///
 /// # Errors
 /// The rule that the password breaks.
 pub fn hash_password(password: &str, cost: u32) -> Result<String, Failure> {
-    check_password(password)?;
+    names::password(password)?;
     bcrypt::hash(password, cost.clamp(4, 31)).map_err(|error| Failure::new(ErrorCode::InternalError, error.to_string()))
 }
 
