@@ -94,7 +94,11 @@ impl<R: Reactor, A: App> Engine<R, A> {
         self.expire();
         self.app.on_tick(&mut self.io);
         settle(&mut self.app, &mut self.io, &mut self.reactor);
-        while !self.io.work.dirty.is_empty() {
+        loop {
+            self.io.uncork();
+            if self.io.work.dirty.is_empty() {
+                break;
+            }
             flush(&mut self.io, &mut self.reactor);
             settle(&mut self.app, &mut self.io, &mut self.reactor);
         }
@@ -209,7 +213,6 @@ fn settle<R: Reactor, A: App>(app: &mut A, io: &mut Io<A::Session>, reactor: &mu
 
 /// One send per connection that has something to say.
 fn flush<R: Reactor, S: Default>(io: &mut Io<S>, reactor: &mut R) {
-    io.uncork();
     let mut dirty = std::mem::take(&mut io.work.dirty);
     for id in dirty.drain(..) {
         flush_one(io, reactor, id);

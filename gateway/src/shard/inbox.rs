@@ -165,6 +165,7 @@ fn auth_refresh(chat: &mut Chat, io: &mut Io<Session>, id: ConnId, token: &str) 
     let address = chat.address(id);
     chat.bridge.uplink.event(UplinkEvent::Reauthorized {
         address,
+        user_id: user_id.0,
         token_id: claims.jti.into(),
         token_hash: token_hash(token).into(),
         token_version: claims.ver,
