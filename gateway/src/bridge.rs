@@ -105,6 +105,8 @@ pub enum UplinkEvent {
     Reauthorized {
         /// The connection.
         address: Address,
+        /// Its user.
+        user_id: i64,
         /// `jti` of the new token.
         token_id: Box<str>,
         /// `token_hash` of the new token.

@@ -1,0 +1,158 @@
+//! Bus records and answers as the frames that connections get, with the class that decides what pressure may do to them.
+//! Pure. Never decides who gets a frame.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use gochat_proto::bus::v1::{Ack, Push, Refusal, Signal};
+use gochat_proto::codes::ErrorCode;
+use gochat_proto::failure::Failure;
+use gochat_proto::frames::{
+    ConversationUpdated, ErrorDetails, ErrorFrame, MessageAck, NewMessage, Updates, write_signal,
+};
+use gochat_proto::ids::UserId;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::collections::BTreeMap;
+
+use crate::bridge::{FrameClass, OutFrame};
+
+/// Writes frames; keeps one buffer for all of them.
+#[derive(Default)]
+pub(crate) struct FrameWriter {
+    buffer: Vec<u8>,
+    /// Unix seconds; stands in every frame.
+    pub(crate) now_s: i64,
+}
+
+impl FrameWriter {
+    /// A writer of frames of this moment.
+    pub(crate) fn at(unix_ms: i64) -> FrameWriter {
+        FrameWriter { buffer: Vec::new(), now_s: unix_ms / 1000 }
+    }
+
+    /// `message-ack`.
+    pub(crate) fn ack(&mut self, ack: &Ack) -> OutFrame {
+        self.frame(FrameClass::Chat, |out, now| MessageAck::from(ack).write(out, now))
+    }
+
+    /// `error` for a message that was refused.
+    pub(crate) fn refusal(&mut self, refusal: &Refusal) -> OutFrame {
+        self.frame(FrameClass::Chat, |out, now| ErrorFrame::from(refusal).write(out, now))
+    }
+
+    /// `new-message`; `None` when the record lacks the message or its sender.
+    pub(crate) fn push(&mut self, push: &Push) -> Option<OutFrame> {
+        let message = NewMessage::from_record(push.message.as_ref()?, push.redelivered)?;
+        Some(self.frame(FrameClass::Chat, |out, now| message.write(out, now)))
+    }
+
+    /// Any other frame; `None` when its payload is not one JSON object.
+    pub(crate) fn signal(&mut self, signal: &Signal) -> Option<OutFrame> {
+        let about: SignalData<'_> = serde_json::from_slice(&signal.payload).ok()?;
+        let class = class_of(&signal.frame_type, &about);
+        Some(self.frame(class, |out, now| write_signal(out, &signal.frame_type, &signal.payload, now)))
+    }
+
+    /// `conversation-updated` after a read.
+    pub(crate) fn unread(&mut self, conversation_id: &str, reader: i64, unread: i64) -> OutFrame {
+        let class = FrameClass::Coalescible { key: unread_key(conversation_id) };
+        self.frame(class, |out, now| {
+            let frame = ConversationUpdated {
+                conversation_id,
+                updates: Updates::UnreadCount(unread),
+                operator_id: Some(UserId(reader)),
+                updated_at: now,
+            };
+            frame.write(out, now);
+        })
+    }
+
+    /// `error` for a frame about a conversation.
+    pub(crate) fn failure(&mut self, conversation_id: &str, failure: &Failure) -> OutFrame {
+        self.frame(FrameClass::Chat, |out, now| {
+            let retry_after_s = failure.retry_after_s();
+            let details = ErrorDetails { conversation_id, retry_after_s, ..ErrorDetails::default() };
+            // What went wrong inside is not the client's business.
+            let message = if failure.code == ErrorCode::InternalError { "" } else { &failure.message };
+            ErrorFrame { code: failure.code, message, details }.write(out, now);
+        })
+    }
+
+    fn frame(&mut self, class: FrameClass, write: impl FnOnce(&mut Vec<u8>, i64)) -> OutFrame {
+        self.buffer.clear();
+        write(&mut self.buffer, self.now_s);
+        OutFrame::text(&self.buffer, class)
+    }
+}
+
+/// What of a signal's data decides about merging.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SignalData<'a> {
+    #[serde(borrow, default)]
+    conversation_id: std::borrow::Cow<'a, str>,
+    #[serde(borrow, default)]
+    user_id: std::borrow::Cow<'a, str>,
+    #[serde(default)]
+    updates: Option<BTreeMap<String, IgnoredAny>>,
+}
+
+fn class_of(frame_type: &str, about: &SignalData<'_>) -> FrameClass {
+    match frame_type {
+        "typing-indicator" | "online-status" => FrameClass::Ephemeral,
+        "message-read" => FrameClass::Coalescible { key: key(&(frame_type, &about.conversation_id, &about.user_id)) },
+        // Only the count alone is replaced by a newer one; other updates may name other fields.
+        ConversationUpdated::TYPE
+            if about.updates.as_ref().is_some_and(|u| u.len() == 1 && u.contains_key("unreadCount")) =>
+        {
+            FrameClass::Coalescible { key: unread_key(&about.conversation_id) }
+        }
+        _ => FrameClass::Chat,
+    }
+}
+
+fn unread_key(conversation_id: &str) -> u64 {
+    key(&("unread", conversation_id))
+}
+
+fn key(about: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    about.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+    use super::*;
+
+    fn signal(frame_type: &str, payload: &str) -> Option<OutFrame> {
+        let payload = payload.as_bytes().to_vec();
+        let signal = Signal { addresses: vec![], frame_type: frame_type.into(), payload: payload.into() };
+        FrameWriter::default().signal(&signal)
+    }
+
+    #[test]
+    fn only_what_a_newer_frame_replaces_is_merged() {
+        let read = signal("conversation-updated", r#"{"conversationId":"c","updates":{"unreadCount":3}}"#).unwrap();
+        assert_eq!(read.class, FrameWriter::default().unread("c", 7, 0).class);
+        let other = signal("conversation-updated", r#"{"conversationId":"d","updates":{"unreadCount":3}}"#).unwrap();
+        assert_ne!(read.class, other.class);
+        let renamed = r#"{"conversationId":"c","updates":{"unreadCount":3,"name":"x"}}"#;
+        assert_eq!(signal("conversation-updated", renamed).unwrap().class, FrameClass::Chat);
+        assert_eq!(signal("typing-indicator", "{}").unwrap().class, FrameClass::Ephemeral);
+        assert_eq!(signal("member-added", "{}").unwrap().class, FrameClass::Chat);
+        assert!(signal("member-added", "{} trailing").is_none());
+        assert!(signal("member-added", "not json").is_none());
+    }
+
+    #[test]
+    fn inner_failures_are_not_told() {
+        let mut frames = FrameWriter::default();
+        let wire = frames.failure("c", &Failure::new(ErrorCode::InternalError, "secret table")).wire;
+        let text = String::from_utf8_lossy(&wire).into_owned();
+        assert!(text.contains("INTERNAL_ERROR") && !text.contains("secret"), "{text}");
+        let wire = frames.failure("c", &Failure::new(ErrorCode::NotConversationMember, "not yours")).wire;
+        assert!(String::from_utf8_lossy(&wire).contains("not yours"));
+    }
+}
