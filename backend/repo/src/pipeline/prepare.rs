@@ -138,13 +138,22 @@ impl Preparer {
         if short.is_empty() {
             return Ok(());
         }
-        let raises: Vec<(i64, i64)> = short
-            .iter()
-            .map(|c| (batch.conversations[*c].key(), self.block.max(batch.conversations[*c].items.len() as i64)))
-            .collect();
-        let starts = self.store.reserve_sequences(&raises).await?;
-        let reservations = short.iter().zip(&raises).zip(starts).map(|((c, (_, count)), start)| Reservation {
-            conversation: batch.conversations[*c].asked.conversation_id.clone(),
+        let works: Vec<&Work<'_>> = short.iter().map(|c| &batch.conversations[*c]).collect();
+        let raises: Vec<(i64, i64)> = works.iter().map(|w| (w.key(), self.block.max(w.items.len() as i64))).collect();
+        let mut starts = self.store.reserve_sequences(&raises).await?;
+        // A bound below a number in use was lost with its table: one more raise takes it above.
+        let low = |(_, (work, start)): &(usize, (&&Work<'_>, &i64))| **start < work.floor;
+        let low: Vec<usize> = works.iter().zip(&starts).enumerate().filter(low).map(|(i, _)| i).collect();
+        if !low.is_empty() {
+            let lift = |i: &usize| (works[*i].key(), works[*i].floor - starts[*i] + raises[*i].1);
+            let lifts: Vec<(i64, i64)> = low.iter().map(lift).collect();
+            self.store.reserve_sequences(&lifts).await?;
+            for i in low {
+                starts[i] = works[i].floor;
+            }
+        }
+        let reservations = works.iter().zip(&raises).zip(starts).map(|((work, (_, count)), start)| Reservation {
+            conversation: work.asked.conversation_id.clone(),
             start,
             bound: start + count,
         });

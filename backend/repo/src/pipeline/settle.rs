@@ -6,6 +6,7 @@
 use super::hash::{MessageKey, PROBES_MAX, PlaceHasher};
 use crate::store::Result;
 use crate::store::pipeline::{ClaimRow, MessageRow, PersistTx, StoredRow};
+use gochat_infra::telemetry::metrics;
 use gochat_proto::bus::v1::PersistMessage;
 
 /// A message that may be stored.
@@ -110,6 +111,8 @@ async fn settle_held(tx: &mut dyn PersistTx, hasher: PlaceHasher, candidate: &Ca
         let held = tx.insert_claims(&[candidate.claim(hasher, probe)]).await?;
         let Some((_, holder)) = held.first() else {
             if is_reused {
+                let help = "Messages stored although their client_msg_id stands for another one: both were accepted.";
+                metrics::counter("gochat_repo_client_msg_id_reused_total", help, &[]).inc();
                 tracing::error!(
                     conversation = %message.conversation_id, message_id = message.message_id, seq = message.seq_id,
                     "a client_msg_id was used for two messages and both were accepted: both are stored"

@@ -135,6 +135,22 @@ async fn c1_a_claim_below_a_number_in_use_gets_a_new_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn c1_a_lost_bound_is_lifted_above_what_is_stored() {
+    let bench = Bench::new().await;
+    bench.save(vec![(0, record(1, vec![message(10, 50_000, "a", "one")]))]).await;
+    let writer = bench.draw().await;
+    for (offset, seq) in [(0, 50_001), (1, 50_002)] {
+        let name = format!("m{offset}");
+        let items = bench.prepared(writer, CHAT, 0, &[(offset, 1, name.as_str(), "x")]).await;
+        assert_eq!(outcomes(&items), [(Outcome::Fresh, seq)]);
+    }
+    bench.cache.lose_everything();
+    let writer = bench.draw().await;
+    let items = bench.prepared(writer, CHAT, 0, &[(2, 1, "m2", "x")]).await;
+    assert!(items[0].seq_id > 51_000, "the lifted bound is durable: {items:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn c1_a_large_batch_reserves_what_it_needs() {
     let bench = Bench::new().await;
     let writer = bench.draw().await;

@@ -2,6 +2,7 @@
 
 use super::super::error::{Result, StoreError};
 use super::claims::ClaimTables;
+use gochat_infra::telemetry::metrics;
 use sqlx::{Sqlite, SqlitePool, Transaction};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
@@ -43,6 +44,7 @@ impl Inner {
             Some(SQLITE_FULL) => StoreError::Full(text),
             Some(SQLITE_IOERR | SQLITE_CORRUPT | SQLITE_NOTADB) => {
                 if self.stopped.set(text.clone()).is_ok() {
+                    metrics::gauge("gochat_repo_store_stopped", "1 after an error of the store's disk.", &[]).set(1);
                     tracing::error!(error = %text, "the store's disk failed: nothing is written any more");
                 }
                 StoreError::Stopped(text)

@@ -26,7 +26,7 @@ JOIN conversations c ON c.key = page.conversation_key \
 LEFT JOIN read_pointers p ON p.conversation_key = c.key AND p.user_id = ?1 \
 LEFT JOIN messages x ON x.id = c.last_message_id \
 LEFT JOIN users su ON su.id = x.sender_id \
-LEFT JOIN conversation_members o ON c.type = 1 AND o.conversation_key = c.key AND o.user_id <> ?1 \
+LEFT JOIN conversation_members o ON o.conversation_key = iif(c.type = 1, c.key, NULL) AND o.user_id <> ?1 \
 LEFT JOIN users pu ON pu.id = o.user_id \
 ORDER BY c.updated_at DESC, c.id";
 

@@ -25,10 +25,10 @@ static ROWS_BY_ID: Batched = Batched::new(
     ")",
 );
 static ROWS_AT: Batched = Batched::new(
-    "SELECT id, conversation_key, seq, sender_id, client_msg_id, content_hash, created_at FROM messages \
-     WHERE (conversation_key, seq) IN (VALUES ",
+    "WITH asked (conversation_key, seq) AS (VALUES ",
     "(?,?)",
-    ")",
+    ") SELECT m.id, m.conversation_key, m.seq, m.sender_id, m.client_msg_id, m.content_hash, m.created_at \
+     FROM asked JOIN messages m ON m.conversation_key = asked.conversation_key AND m.seq = asked.seq",
 );
 static ADVANCE: Batched = Batched::new(
     "WITH moved (key, last_seq, message_id, at, through, parked) AS (VALUES ",
@@ -141,8 +141,8 @@ impl PersistTx for SqlitePersist {
 
     async fn rows_at(&mut self, places: &[(i64, i64)]) -> Result<Vec<StoredRow>> {
         let mut found = Vec::new();
-        for (sql, keys) in ROWS_AT.padded(places) {
-            let flat = Values::keys(keys.into_iter().flat_map(|(conversation, seq)| [conversation, seq]))?;
+        for (sql, keys) in ROWS_AT.exact(places) {
+            let flat = Values::keys(keys.iter().flat_map(|(conversation, seq)| [*conversation, *seq]))?;
             found.extend(self.stored_rows(sql, flat).await?);
         }
         Ok(found)
