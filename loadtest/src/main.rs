@@ -1,1 +1,44 @@
-fn main() {}
+//! The `gochat-loadtest` binary: parses, runs, prints, and turns the verdict into an exit code. Decides nothing else.
+
+#![forbid(unsafe_code)]
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use gochat_loadtest::cli::{Cli, Command};
+use gochat_loadtest::report::Verdict;
+use gochat_loadtest::{LoadError, audit, run};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match execute(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<ExitCode, LoadError> {
+    let good = match command {
+        Command::Run { scenario } => {
+            let json = scenario.common().json.clone();
+            let report = run(scenario)?;
+            let _ = write!(std::io::stdout(), "{report}");
+            if let Some(path) = json {
+                report.write(&path)?;
+            }
+            report.verdict == Verdict::Ok
+        }
+        Command::Audit(args) => {
+            let findings = audit::run(&args)?;
+            let _ = write!(std::io::stdout(), "{findings}");
+            findings.is_clean()
+        }
+    };
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}

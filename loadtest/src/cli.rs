@@ -1,0 +1,299 @@
+//! The command line: flags, defaults, units. Runs nothing.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use gochat_ring::ReactorChoice;
+
+use crate::error::LoadError;
+use crate::schedule::Load;
+
+/// Load-test a WebSocket server: latency from intended times, and an account of every message.
+///
+/// Exit code 0: verdict ok; 2: the run failed or is invalid; 1: it could not be carried out.
+#[derive(Debug, Parser)]
+#[command(name = "gochat-loadtest", version, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a scenario and report.
+    Run {
+        /// Which.
+        #[command(subcommand)]
+        scenario: Scenario,
+    },
+    /// Check that every acknowledged message of a run stands in history exactly once.
+    Audit(AuditArgs),
+}
+
+/// The scenarios.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Scenario {
+    /// Every client sends messages to an echo server and gets each back.
+    Echo(EchoArgs),
+    /// Open connections and hold them.
+    Connect(ConnectArgs),
+    /// Pairs of GoChat users write to each other in single chats.
+    Single(SingleArgs),
+}
+
+impl Scenario {
+    /// The flags all scenarios share.
+    pub fn common(&self) -> &Common {
+        match self {
+            Scenario::Echo(args) => &args.common,
+            Scenario::Connect(args) => &args.common,
+            Scenario::Single(args) => &args.common,
+        }
+    }
+}
+
+/// Flags of every scenario.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// ws://host:port/path, or http://host:port for GoChat.
+    #[arg(long)]
+    pub url: String,
+    /// Write the result as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Pin the generator to this CPU.
+    #[arg(long, value_name = "N")]
+    pub cpu: Option<usize>,
+    /// auto, uring or epoll.
+    #[arg(long, default_value = "auto")]
+    pub reactor: ReactorChoice,
+    /// Sample CPU and memory of this process.
+    #[arg(long, value_name = "PID")]
+    pub server_pid: Option<u32>,
+    /// Connections opened per second; without it as fast as the server takes them.
+    #[arg(long, value_name = "PER_SECOND", value_parser = rate)]
+    pub ramp: Option<f64>,
+    /// How long stragglers are waited for at the end.
+    #[arg(long, default_value = "5s", value_parser = duration)]
+    pub drain: Duration,
+}
+
+/// Flags of scenarios that send messages. Without --rate or --in-flight: one message in flight.
+#[derive(Debug, Clone, Args)]
+pub struct LoadArgs {
+    /// The measured phase.
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub duration: Duration,
+    /// Sending before the measured phase.
+    #[arg(long, default_value = "2s", value_parser = duration)]
+    pub warmup: Duration,
+    /// Open loop: messages per second in all, at intended times.
+    #[arg(long, conflicts_with = "in_flight", value_parser = rate)]
+    pub rate: Option<f64>,
+    /// Closed loop: unanswered messages that each sender keeps.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub in_flight: Option<u32>,
+}
+
+impl LoadArgs {
+    /// How sends are triggered.
+    pub fn load(&self) -> Load {
+        match self.rate {
+            Some(rate) => Load::Open { rate },
+            None => Load::Closed { in_flight: self.in_flight.unwrap_or(1) },
+        }
+    }
+}
+
+/// `run echo`.
+#[derive(Debug, Clone, Args)]
+pub struct EchoArgs {
+    /// Flags of every scenario.
+    #[command(flatten)]
+    pub common: Common,
+    /// Load.
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// What the server speaks.
+    #[arg(long, default_value = "raw-echo")]
+    pub protocol: EchoProtocol,
+    /// Clients.
+    #[arg(long, default_value_t = 100)]
+    pub connections: u32,
+    /// Bytes of a message, at least 16.
+    #[arg(long, default_value_t = 64)]
+    pub size: usize,
+    /// Frames of this kind.
+    #[arg(long, default_value = "text")]
+    pub payload: Payload,
+}
+
+/// Servers that `run echo` knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EchoProtocol {
+    /// Sends every message back to its sender, unchanged.
+    RawEcho,
+}
+
+/// Kinds of data frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Payload {
+    /// UTF-8.
+    Text,
+    /// Bytes.
+    Binary,
+}
+
+/// `run connect`.
+#[derive(Debug, Clone, Args)]
+pub struct ConnectArgs {
+    /// Flags of every scenario.
+    #[command(flatten)]
+    pub common: Common,
+    /// What the server speaks; gochat needs --tokens.
+    #[arg(long, default_value = "raw-echo")]
+    pub protocol: ConnectProtocol,
+    /// Clients.
+    #[arg(long, default_value_t = 100)]
+    pub connections: u32,
+    /// How long the connections stand.
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub hold: Duration,
+    /// Lines user_id,username,access_token, as from `gochat user mint`.
+    #[arg(long, value_name = "FILE")]
+    pub tokens: Option<PathBuf>,
+}
+
+/// Servers that `run connect` knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ConnectProtocol {
+    /// Any WebSocket server: ready after the upgrade.
+    RawEcho,
+    /// GoChat: ready after `connected`.
+    Gochat,
+}
+
+/// `run single`.
+#[derive(Debug, Clone, Args)]
+pub struct SingleArgs {
+    /// Flags of every scenario.
+    #[command(flatten)]
+    pub common: Common,
+    /// Load.
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// What the server speaks.
+    #[arg(long, default_value = "gochat")]
+    pub protocol: ChatProtocol,
+    /// Pairs of users; each user is one connection.
+    #[arg(long, default_value_t = 50)]
+    pub pairs: u32,
+    /// Only one of each pair sends.
+    #[arg(long)]
+    pub one_way: bool,
+    /// Characters of a message, at most 5000.
+    #[arg(long, default_value_t = 150)]
+    pub size: usize,
+    /// Lines user_id,username,access_token; without it the run registers users of its own.
+    #[arg(long, value_name = "FILE")]
+    pub tokens: Option<PathBuf>,
+    /// Write the users of the run there, for `audit`.
+    #[arg(long, value_name = "FILE", conflicts_with = "tokens")]
+    pub tokens_out: Option<PathBuf>,
+    /// Write every acknowledgement there, for `audit`.
+    #[arg(long, value_name = "FILE")]
+    pub acked: Option<PathBuf>,
+}
+
+/// Servers that `run single` knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ChatProtocol {
+    /// GoChat.
+    Gochat,
+}
+
+/// `audit`.
+#[derive(Debug, Clone, Args)]
+pub struct AuditArgs {
+    /// http://host:port of the server.
+    #[arg(long)]
+    pub url: String,
+    /// What `run single --acked` wrote.
+    #[arg(long, value_name = "FILE")]
+    pub acked: PathBuf,
+    /// The users of that run.
+    #[arg(long, value_name = "FILE")]
+    pub tokens: PathBuf,
+}
+
+/// `500ms`, `10s`, `2m`, `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("{text:?} needs a unit: ms, s, m or h, as in 10s")),
+    };
+    let number: f64 = number.parse().map_err(|_| format!("{text:?} is not a duration such as 10s"))?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|e| e.to_string())
+}
+
+/// A number above 0; `5000/s` is accepted too.
+fn rate(text: &str) -> Result<f64, String> {
+    let number: f64 =
+        text.trim_end_matches("/s").parse().map_err(|_| format!("{text:?} is not a number per second"))?;
+    if number > 0.0 && number <= 1e9 { Ok(number) } else { Err("it must be above 0 and at most 1e9".to_owned()) }
+}
+
+/// Checks that a size lies in a range.
+pub(crate) fn check_size(size: usize, range: std::ops::RangeInclusive<usize>) -> Result<(), LoadError> {
+    match range.contains(&size) {
+        true => Ok(()),
+        false => Err(LoadError::Arguments(format!("--size must be {} to {}", range.start(), range.end()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_documented_commands_parse() {
+        Cli::command().debug_assert();
+        for line in [
+            "x run echo --protocol raw-echo --url ws://127.0.0.1:9001/ --connections 100 --duration 10s --json out.json",
+            "x run echo --protocol raw-echo --url ws://127.0.0.1:9001/ --in-flight 16 --size 64 --cpu 1 --reactor epoll",
+            "x run connect --url ws://127.0.0.1:9001/ --connections 100000 --hold 30s --ramp 5000/s",
+            "x run connect --protocol gochat --url http://127.0.0.1:8080 --connections 15000 --hold 30s --tokens t.csv",
+            "x run single --protocol gochat --url http://127.0.0.1:8080 --pairs 500 --rate 5000 --acked a.jsonl",
+            "x run single --protocol gochat --url http://127.0.0.1:8080 --pairs 500 --in-flight 16 --server-pid 7",
+            "x audit --acked a.jsonl --url http://127.0.0.1:8080 --tokens t.csv",
+        ] {
+            Cli::try_parse_from(line.split(' ')).unwrap();
+        }
+        for line in [
+            "x run echo --url ws://a/ --rate 5 --in-flight 6",
+            "x run echo --url ws://a/ --rate 0",
+            "x run echo --url ws://a/ --duration 10",
+            "x run echo --url ws://a/ --reactor kqueue",
+            "x run publish --url ws://a/",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert!(duration("s").is_err() && duration("5").is_err() && duration("1e3s").is_err());
+    }
+}

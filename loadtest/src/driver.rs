@@ -1,0 +1,65 @@
+//! The seam between the engine and what clients say: a scenario is a [`Driver`], a run a [`Plan`]. Does nothing itself.
+
+use std::time::Duration;
+
+use crate::outbound::Outbound;
+use crate::traffic::Window;
+use crate::url::Url;
+
+/// A message as it arrived.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Incoming<'a> {
+    Text(&'a str),
+    Binary(&'a [u8]),
+}
+
+impl<'a> Incoming<'a> {
+    pub(crate) fn bytes(self) -> &'a [u8] {
+        match self {
+            Incoming::Text(text) => text.as_bytes(),
+            Incoming::Binary(bytes) => bytes,
+        }
+    }
+}
+
+/// A scenario: what clients say and what they make of what they hear.
+pub(crate) trait Driver {
+    /// The Authorization header of a client's upgrade request.
+    fn authorization(&self, _client: u32) -> Option<String> {
+        None
+    }
+
+    /// Whether a client is ready only once `received` has set it so.
+    fn awaits_greeting(&self) -> bool {
+        false
+    }
+
+    /// All connections stand; sending may begin.
+    fn begin(&mut self, window: Window);
+
+    /// Sends what is due and says when more will be.
+    fn send_due(&mut self, out: &mut Outbound, now_ns: u64) -> Option<u64>;
+
+    /// A message arrived for a client that is ready or awaits its greeting.
+    fn received(&mut self, out: &mut Outbound, client: u32, message: Incoming<'_>, now_ns: u64);
+
+    /// The steady phase is over: nothing new is sent.
+    fn end(&mut self);
+
+    /// Messages whose fate is not known yet.
+    fn outstanding(&self) -> u64;
+}
+
+/// What a run is made of, apart from its messages.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) url: Url,
+    pub(crate) clients: u32,
+    /// Connections per second; `None`: as fast as they are accepted.
+    pub(crate) ramp: Option<f64>,
+    pub(crate) warmup: Duration,
+    pub(crate) duration: Duration,
+    pub(crate) drain_max: Duration,
+    pub(crate) server_pid: Option<u32>,
+    pub(crate) seed: u64,
+}

@@ -1,0 +1,210 @@
+//! The loop: one thread drives one reactor through connecting, warm-up, the steady phase and the drain. Owns connections
+//! and phases; what is said over them is the [`Driver`]'s.
+
+use std::time::{Duration, Instant};
+
+use gochat_ring::{Completion, Completions, Reactor, RingConfig};
+
+use crate::driver::{Driver, Plan};
+use crate::error::LoadError;
+use crate::sample::{self, Sample};
+use crate::traffic::Window;
+
+mod clients;
+mod dialer;
+
+pub(crate) use clients::Census;
+use clients::Clients;
+pub use clients::Connections;
+
+/// How long nothing may happen while connecting.
+const CONNECT_STALL: Duration = Duration::from_secs(10);
+/// What is still waited for when every message is accounted for: late duplicates.
+const SETTLE: Duration = Duration::from_millis(200);
+/// How long closing handshakes may take.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
+
+/// What was used in the steady phase, and what the connections cost.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Usage {
+    pub(crate) cpu_s: f64,
+    pub(crate) rss_bytes: u64,
+    /// Growth of resident memory from before the first connection to the steady phase, per connection.
+    pub(crate) bytes_per_connection: f64,
+}
+
+/// What a run came to, apart from its messages.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) census: Census,
+    pub(crate) steady_s: f64,
+    pub(crate) generator: Usage,
+    pub(crate) server: Option<Usage>,
+}
+
+/// Both sides at one moment.
+#[derive(Debug, Clone, Copy)]
+struct Samples {
+    own: Sample,
+    server: Option<Sample>,
+}
+
+/// The run's clock: nanoseconds since its start.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    epoch: Instant,
+}
+
+impl Clock {
+    fn now_ns(self) -> u64 {
+        self.epoch.elapsed().as_nanos() as u64
+    }
+
+    fn instant(self, at_ns: u64) -> Instant {
+        self.epoch + Duration::from_nanos(at_ns)
+    }
+}
+
+/// The limits of a reactor that carries `plan`.
+pub(crate) fn ring_config(clients: u32, message_bytes: usize) -> RingConfig {
+    RingConfig {
+        connections_max: 1,
+        outgoing_max: clients,
+        buffers: 2048,
+        buffer_bytes: if message_bytes > 2048 { 16 * 1024 } else { 4096 },
+        ..RingConfig::default()
+    }
+}
+
+/// Runs `driver` over `reactor` as `plan` says. `say` is told of each phase in a few words.
+pub(crate) fn run<R: Reactor, D: Driver>(
+    reactor: R,
+    config: &RingConfig,
+    plan: &Plan,
+    driver: &mut D,
+    say: &mut dyn FnMut(&str),
+) -> Result<Outcome, LoadError> {
+    let before = samples(plan)?;
+    let clock = Clock { epoch: Instant::now() };
+    let mut engine =
+        Engine { completions: Completions::new(config), clients: Clients::new(reactor, plan, driver), clock, plan };
+    say(&format!("connecting {} clients to {}", plan.clients, plan.url.text));
+    engine.connect()?;
+    let begin_ns = clock.now_ns();
+    let start_ns = begin_ns + plan.warmup.as_nanos() as u64;
+    let window = Window { begin_ns, start_ns, end_ns: start_ns + plan.duration.as_nanos() as u64 };
+    say(&format!(
+        "{} connected; running {:?} after {:?} of warm-up",
+        engine.clients.alive(),
+        plan.duration,
+        plan.warmup
+    ));
+    engine.clients.driver.begin(window);
+    engine.run_until(window.start_ns)?;
+    let (from, from_ns) = (samples(plan)?, clock.now_ns());
+    engine.run_until(window.end_ns)?;
+    // A server that died takes its figures with it; the connections it dropped fail the run.
+    let (to, to_ns) = (samples(plan).unwrap_or(from), clock.now_ns());
+    engine.clients.driver.end();
+    say("waiting for stragglers");
+    engine.drain()?;
+    engine.close()?;
+    let census = std::mem::take(&mut engine.clients.census);
+    let established = f64::from(census.connections.established.max(1));
+    let usage = |before: Sample, from: Sample, to: Sample| Usage {
+        cpu_s: to.cpu_s - from.cpu_s,
+        rss_bytes: to.rss_bytes,
+        bytes_per_connection: (from.rss_bytes as f64 - before.rss_bytes as f64) / established,
+    };
+    let server = match (before.server, from.server, to.server) {
+        (Some(before), Some(from), Some(to)) => Some(usage(before, from, to)),
+        _ => None,
+    };
+    Ok(Outcome {
+        census,
+        steady_s: (to_ns - from_ns) as f64 / 1e9,
+        generator: usage(before.own, from.own, to.own),
+        server,
+    })
+}
+
+fn samples(plan: &Plan) -> Result<Samples, LoadError> {
+    Ok(Samples { own: sample::own(), server: plan.server_pid.map(sample::server).transpose()? })
+}
+
+struct Engine<'a, R: Reactor, D: Driver> {
+    completions: Completions,
+    clients: Clients<'a, R, D>,
+    clock: Clock,
+    plan: &'a Plan,
+}
+
+impl<R: Reactor, D: Driver> Engine<'_, R, D> {
+    /// Opens all connections, or as many as the server takes.
+    fn connect(&mut self) -> Result<(), LoadError> {
+        let stall_ns = CONNECT_STALL.as_nanos() as u64;
+        let (mut settled, mut progress_ns) = (0, self.clock.now_ns());
+        while !self.clients.is_settled() {
+            let now_ns = self.clock.now_ns();
+            let next_ns = self.clients.dial(now_ns);
+            if self.clients.hopeless() {
+                return Err(self.clients.why_none());
+            }
+            if settled != self.clients.settled() || self.clients.in_progress() == 0 {
+                (settled, progress_ns) = (self.clients.settled(), now_ns);
+            }
+            if now_ns > progress_ns + stall_ns {
+                self.clients.give_up_connecting();
+                break;
+            }
+            self.turn(next_ns.unwrap_or(u64::MAX).min(now_ns + stall_ns / 10))?;
+        }
+        if self.clients.alive() == 0 { Err(self.clients.why_none()) } else { Ok(()) }
+    }
+
+    /// Lets the driver send and receive until `end_ns`, or until nobody is connected.
+    fn run_until(&mut self, end_ns: u64) -> Result<(), LoadError> {
+        loop {
+            let now_ns = self.clock.now_ns();
+            if now_ns >= end_ns || self.clients.alive() == 0 {
+                return Ok(());
+            }
+            let due_ns = self.clients.send_due(now_ns).unwrap_or(end_ns);
+            self.turn(due_ns.min(end_ns))?;
+        }
+    }
+
+    /// Waits until every message is accounted for, or `drain_max` has passed.
+    fn drain(&mut self) -> Result<(), LoadError> {
+        let give_up_ns = self.clock.now_ns() + self.plan.drain_max.as_nanos() as u64;
+        let step_ns = SETTLE.as_nanos() as u64 / 10;
+        while self.clients.driver.outstanding() > 0 && self.clock.now_ns() < give_up_ns && self.clients.alive() > 0 {
+            self.turn(self.clock.now_ns() + step_ns)?;
+        }
+        self.run_until(self.clock.now_ns() + SETTLE.as_nanos() as u64)
+    }
+
+    fn close(&mut self) -> Result<(), LoadError> {
+        let give_up_ns = self.clock.now_ns() + CLOSE_MAX.as_nanos() as u64;
+        self.clients.say_goodbye();
+        while self.clients.alive() > 0 && self.clock.now_ns() < give_up_ns {
+            self.turn(give_up_ns)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is gathered, waits until something happens or `until_ns`, and handles it.
+    fn turn(&mut self, until_ns: u64) -> Result<(), LoadError> {
+        self.clients.flush();
+        let until = self.clock.instant(until_ns.min(self.clock.now_ns() + CONNECT_STALL.as_nanos() as u64));
+        self.clients.reactor.wait(Some(until), &mut self.completions)?;
+        let mut now_ns = self.clock.now_ns();
+        while let Some(completion) = self.completions.next_completion() {
+            if matches!(completion, Completion::Received { .. }) {
+                now_ns = self.clock.now_ns();
+            }
+            self.clients.handle(completion, now_ns);
+        }
+        Ok(())
+    }
+}

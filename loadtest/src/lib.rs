@@ -1,0 +1,31 @@
+//! The load-test tool: one thread, one reactor, many client connections, and an account of every message.
+//!
+//! `main` parses the command line and prints; everything else is here so that tests can run whole scenarios against
+//! servers of their own. It stands on the gateway's engine ([`gochat_ring`], [`gochat_ws`]) and never on the gateway.
+
+#![forbid(unsafe_code)]
+
+mod acked;
+mod api;
+pub mod audit;
+pub mod cli;
+mod driver;
+mod engine;
+mod error;
+mod http;
+pub mod ledger;
+mod message;
+mod outbound;
+pub mod percentiles;
+pub mod report;
+mod run;
+mod sample;
+mod scenario;
+pub mod schedule;
+mod tokens;
+mod traffic;
+mod url;
+mod verdict;
+
+pub use error::LoadError;
+pub use run::run;

@@ -1,0 +1,233 @@
+//! The result of a run: its JSON form, which is stable and described in docs/loadtest.md, and its summary for people.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde::Serialize;
+
+pub use crate::engine::Connections;
+use crate::error::LoadError;
+use crate::ledger::Messages;
+use crate::percentiles::Percentiles;
+
+/// Version of the JSON form; a field that changes its meaning or goes away raises it.
+pub const SCHEMA: u32 = 1;
+
+/// Whether the run can be believed, and whether the server passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// The figures stand and nothing was wrong.
+    Ok,
+    /// The server did something wrong.
+    Failed,
+    /// The generator was the bottleneck: the figures say nothing about the server.
+    Invalid,
+}
+
+/// A whole result.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// What was run.
+    #[serde(flatten)]
+    pub label: Label,
+    /// See [`Verdict`].
+    pub verdict: Verdict,
+    /// Why it is not ok, and remarks.
+    pub reasons: Vec<String>,
+    /// Of the whole run.
+    pub connections: Connections,
+    /// Of the whole run; absent in scenarios without messages.
+    pub messages: Option<Messages>,
+    /// Of the measured phase.
+    pub rates: Option<Rates>,
+    /// Of messages meant to be sent in the measured phase.
+    pub latency_us: LatencyMicros,
+    /// How late the generator sent (open loop).
+    pub lag_us: Option<Percentiles>,
+    /// This tool's cost.
+    pub generator: Cost,
+    /// The server's cost, with --server-pid.
+    pub server: Option<Cost>,
+    /// Where it ran.
+    pub environment: Environment,
+}
+
+/// What was run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Label {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// `echo`, `connect` or `single`.
+    pub scenario: &'static str,
+    /// As on the command line.
+    pub protocol: &'static str,
+    /// `open`, `closed` or nothing.
+    #[serde(rename = "loop")]
+    pub load: Option<&'static str>,
+    /// Messages per second asked for (open loop).
+    pub rate: Option<f64>,
+    /// Messages in flight per sender (closed loop).
+    pub in_flight: Option<u32>,
+    /// Bytes or characters of a message.
+    pub size: Option<usize>,
+    /// Length of the measured phase as it was.
+    pub duration_s: f64,
+}
+
+/// Per second of the measured phase.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Rates {
+    /// Messages sent.
+    pub sent_per_s: f64,
+    /// Messages acknowledged.
+    pub acked_per_s: f64,
+    /// Messages delivered, counted at receivers.
+    pub delivered_per_s: f64,
+}
+
+/// Microseconds, from intended times.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct LatencyMicros {
+    /// To the sender's acknowledgement.
+    pub ack: Option<Percentiles>,
+    /// To the receiver's delivery.
+    pub deliver: Option<Percentiles>,
+    /// To the echo.
+    pub rtt: Option<Percentiles>,
+    /// From the beginning of a connection to its readiness.
+    pub connect: Option<Percentiles>,
+}
+
+/// What one side used.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Cost {
+    /// CPU seconds in the measured phase: of the generator's thread, of the server's whole process.
+    pub cpu_s: f64,
+    /// CPU seconds per second of the measured phase.
+    pub cpu_cores: f64,
+    /// Resident memory at the end of the measured phase.
+    pub rss_bytes: u64,
+    /// Growth of resident memory by the connections, per connection.
+    pub bytes_per_connection: f64,
+    /// CPU microseconds per message of the measured phase (echo: echoed; single: acknowledged).
+    pub us_per_message: Option<f64>,
+}
+
+/// Where it ran.
+#[derive(Debug, Clone, Serialize)]
+pub struct Environment {
+    /// Kernel release.
+    pub kernel: String,
+    /// Online CPUs.
+    pub cpus: usize,
+    /// Memory of the machine in bytes.
+    pub mem: u64,
+    /// Commit of the working directory, `-dirty` when it was changed; nothing outside a repository.
+    pub git: Option<String>,
+    /// The generator's reactor.
+    pub reactor: String,
+}
+
+impl Environment {
+    pub(crate) fn here(reactor: &str) -> Environment {
+        let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let kib = meminfo
+            .lines()
+            .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+        let git = Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=10"]).output();
+        Environment {
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+            cpus: fs::read_to_string("/proc/cpuinfo").unwrap_or_default().matches("processor\t").count(),
+            mem: kib.unwrap_or(0_u64) * 1024,
+            git: git
+                .ok()
+                .filter(|it| it.status.success())
+                .map(|it| String::from_utf8_lossy(&it.stdout).trim().to_owned()),
+            reactor: reactor.to_owned(),
+        }
+    }
+}
+
+impl Report {
+    /// Writes the JSON form.
+    pub fn write(&self, path: &Path) -> Result<(), LoadError> {
+        let failure = |why: String| LoadError::File { path: path.to_owned(), why };
+        let mut json = serde_json::to_vec_pretty(self).map_err(|e| failure(e.to_string()))?;
+        json.push(b'\n');
+        fs::write(path, json).map_err(|e| failure(e.to_string()))
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = match self.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Failed => "FAILED",
+            Verdict::Invalid => "INVALID",
+        };
+        let label = &self.label;
+        write!(f, "{verdict}: {} ({}), {:.1} s", label.scenario, label.protocol, label.duration_s)?;
+        match (label.rate, label.in_flight) {
+            (Some(rate), _) => writeln!(f, ", open loop at {rate}/s")?,
+            (_, Some(in_flight)) => writeln!(f, ", closed loop, {in_flight} in flight each")?,
+            _ => writeln!(f)?,
+        }
+        for reason in &self.reasons {
+            writeln!(f, "  - {reason}")?;
+        }
+        let Connections { target, established, refused, dropped } = self.connections;
+        writeln!(f, "connections  {established} of {target} established, {refused} refused, {dropped} dropped")?;
+        if let Some(m) = &self.messages {
+            let Messages { sent, acked, delivered, .. } = m;
+            writeln!(f, "messages     {sent} sent, {acked} acknowledged, {delivered} delivered")?;
+            writeln!(
+                f,
+                "             {} lost, {} unacked, {} refused, {} duplicated, {} reordered, {} corrupted, {} foreign",
+                m.lost, m.unacked, m.refused, m.duplicated, m.reordered, m.corrupted, m.foreign
+            )?;
+        }
+        if let Some(rates) = &self.rates {
+            let Rates { sent_per_s, acked_per_s, delivered_per_s } = rates;
+            writeln!(
+                f,
+                "rates        {sent_per_s:.0} sent/s, {acked_per_s:.0} acknowledged/s, {delivered_per_s:.0} delivered/s"
+            )?;
+        }
+        let latency = &self.latency_us;
+        let rows = [
+            ("ack", &latency.ack),
+            ("deliver", &latency.deliver),
+            ("rtt", &latency.rtt),
+            ("connect", &latency.connect),
+            ("lag", &self.lag_us),
+        ];
+        for (name, row) in rows {
+            if let Some(p) = row {
+                writeln!(
+                    f,
+                    "{name:<9} µs p50 {}  p90 {}  p99 {}  p99.9 {}  max {}  mean {}",
+                    p.p50, p.p90, p.p99, p.p999, p.max, p.mean
+                )?;
+            }
+        }
+        show_cost(f, "generator", &self.generator)?;
+        self.server.as_ref().map_or(Ok(()), |server| show_cost(f, "server", server))
+    }
+}
+
+fn show_cost(f: &mut fmt::Formatter<'_>, name: &str, cost: &Cost) -> fmt::Result {
+    write!(
+        f,
+        "{name:<12} {:.2} cores, {:.1} MB resident, {:.0} B a connection",
+        cost.cpu_cores,
+        cost.rss_bytes as f64 / 1e6,
+        cost.bytes_per_connection
+    )?;
+    match cost.us_per_message {
+        Some(us) => writeln!(f, ", {us:.2} µs CPU a message"),
+        None => writeln!(f),
+    }
+}

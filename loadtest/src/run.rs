@@ -1,0 +1,227 @@
+//! One run from its arguments to its report: preparation over HTTP, the reactor, the scenario, the verdict.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use gochat_ring::{Epoll, ReactorKind, Uring, pin_current_thread, probe};
+use gochat_ws::Opcode;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::acked::AckedLog;
+use crate::api;
+use crate::cli::{Common, ConnectArgs, ConnectProtocol, EchoArgs, Payload, Scenario, SingleArgs, check_size};
+use crate::driver::{Driver, Plan};
+use crate::engine::{self, Outcome, Usage};
+use crate::error::LoadError;
+use crate::message::{CLIENTS_MAX, mix};
+use crate::report::{Cost, Environment, Label, LatencyMicros, Rates, Report, SCHEMA};
+use crate::sample;
+use crate::scenario::{Chat, ChatSetup, ECHO_SIZE_MIN, Echo, Idle};
+use crate::schedule::Load;
+use crate::tokens::{self, User};
+use crate::traffic::Measured;
+use crate::url::Url;
+use crate::verdict::{self, Busy};
+
+/// Descriptors the tool needs beside its connections.
+const SPARE_DESCRIPTORS: u64 = 64;
+const ECHO_SIZE_MAX: usize = 16 << 20;
+/// Characters of a message that GoChat accepts.
+const CHAT_SIZE_MAX: usize = 5000;
+
+/// Runs a scenario.
+///
+/// # Errors
+/// What keeps the run from taking place. What the server does wrong is in the report.
+pub fn run(scenario: Scenario) -> Result<Report, LoadError> {
+    match scenario {
+        Scenario::Echo(args) => echo(&args),
+        Scenario::Connect(args) => connect(&args),
+        Scenario::Single(args) => single(&args),
+    }
+}
+
+fn echo(args: &EchoArgs) -> Result<Report, LoadError> {
+    check_size(args.size, ECHO_SIZE_MIN..=ECHO_SIZE_MAX)?;
+    let plan = plan(&args.common, args.connections, args.load.warmup, args.load.duration)?;
+    let opcode = match args.payload {
+        Payload::Text => Opcode::Text,
+        Payload::Binary => Opcode::Binary,
+    };
+    let mut driver = Echo::new(args.connections, args.load.load(), args.size, opcode);
+    let ran = drive(&args.common, &plan, &mut driver, args.size)?;
+    Ok(report(label("echo", "raw-echo", Some(args.load.load()), Some(args.size)), &plan, ran, Some(driver.finish())))
+}
+
+fn connect(args: &ConnectArgs) -> Result<Report, LoadError> {
+    let mut plan = plan(&args.common, args.connections, Duration::ZERO, args.hold)?;
+    let (protocol, tokens) = match (args.protocol, &args.tokens) {
+        (ConnectProtocol::RawEcho, _) => ("raw-echo", None),
+        (ConnectProtocol::Gochat, None) => {
+            let why = "--protocol gochat needs --tokens FILE: make one with `gochat user mint --count N --out FILE`";
+            return Err(LoadError::Arguments(why.to_owned()));
+        }
+        (ConnectProtocol::Gochat, Some(path)) => {
+            plan.url.target = chat_path(&plan.url);
+            let users = tokens::read(path, args.connections as usize)?;
+            ("gochat", Some(users.into_iter().map(|user| user.access_token).collect()))
+        }
+    };
+    let mut driver = Idle::new(tokens);
+    let ran = drive(&args.common, &plan, &mut driver, 0)?;
+    Ok(report(label("connect", protocol, None, None), &plan, ran, None))
+}
+
+fn single(args: &SingleArgs) -> Result<Report, LoadError> {
+    check_size(args.size, 1..=CHAT_SIZE_MAX)?;
+    let clients = args.pairs.saturating_mul(2);
+    let mut plan = plan(&args.common, clients, args.load.warmup, args.load.duration)?;
+    let run = plan.seed as u32;
+    let users = users(args, &plan.url, run, clients as usize)?;
+    say(&format!("opening {} chats", args.pairs));
+    let conversations = api::open_chats(&plan.url, &users)?;
+    plan.url.target = chat_path(&plan.url);
+    let acked = args.acked.as_deref().map(AckedLog::create).transpose()?;
+    let load = args.load.load();
+    let setup = ChatSetup { users, conversations, load, one_way: args.one_way, size: args.size, run, acked };
+    let mut driver = Chat::new(setup);
+    let ran = drive(&args.common, &plan, &mut driver, args.size)?;
+    Ok(report(label("single", "gochat", Some(load), Some(args.size)), &plan, ran, Some(driver.finish())))
+}
+
+fn users(args: &SingleArgs, url: &Url, run: u32, count: usize) -> Result<Vec<User>, LoadError> {
+    if let Some(path) = &args.tokens {
+        return tokens::read(path, count);
+    }
+    say(&format!("registering {count} users"));
+    let users = api::create_users(url, run, count)?;
+    let write = |path: &Path| tokens::write(path, &users);
+    args.tokens_out.as_deref().map_or(Ok(()), write)?;
+    Ok(users)
+}
+
+/// Where GoChat's WebSocket is unless the URL names a path.
+fn chat_path(url: &Url) -> String {
+    if url.target == "/" { "/ws".to_owned() } else { url.target.clone() }
+}
+
+fn plan(common: &Common, clients: u32, warmup: Duration, duration: Duration) -> Result<Plan, LoadError> {
+    if clients == 0 || clients >= CLIENTS_MAX {
+        return Err(LoadError::Arguments(format!("a run has 1 to {} connections", CLIENTS_MAX - 1)));
+    }
+    if duration.is_zero() {
+        return Err(LoadError::Arguments("the measured phase must be longer than 0".to_owned()));
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(Plan {
+        url: Url::parse(&common.url)?,
+        clients,
+        ramp: common.ramp,
+        warmup,
+        duration,
+        drain_max: common.drain,
+        server_pid: common.server_pid,
+        seed: mix(now.as_nanos() as u64 ^ u64::from(std::process::id()) << 32),
+    })
+}
+
+/// Runs the driver on the reactor asked for; the reactor's name comes with the outcome.
+fn drive<D: Driver>(
+    common: &Common,
+    plan: &Plan,
+    driver: &mut D,
+    size: usize,
+) -> Result<(&'static str, Outcome), LoadError> {
+    raise_descriptors(plan.clients)?;
+    if let Some(cpu) = common.cpu {
+        pin_current_thread(cpu)?;
+    }
+    let config = engine::ring_config(plan.clients, size);
+    let kind = probe(common.reactor)?.kind;
+    let outcome = match kind {
+        ReactorKind::Uring => engine::run(Uring::new(&config)?, &config, plan, driver, &mut say)?,
+        ReactorKind::Epoll | ReactorKind::Sim => engine::run(Epoll::new(&config)?, &config, plan, driver, &mut say)?,
+    };
+    Ok((kind.name(), outcome))
+}
+
+fn raise_descriptors(clients: u32) -> Result<(), LoadError> {
+    let needed = u64::from(clients) + SPARE_DESCRIPTORS;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|limit| limit >= needed) {
+        return Ok(());
+    }
+    let limit = maximum.unwrap_or(needed);
+    let raised = limit >= needed && setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum }).is_ok();
+    if raised { Ok(()) } else { Err(LoadError::Descriptors { wanted: clients, needed, limit }) }
+}
+
+fn label(scenario: &'static str, protocol: &'static str, load: Option<Load>, size: Option<usize>) -> Label {
+    let (rate, in_flight) = match load {
+        Some(Load::Open { rate }) => (Some(rate), None),
+        Some(Load::Closed { in_flight }) => (None, Some(in_flight)),
+        None => (None, None),
+    };
+    Label { schema: SCHEMA, scenario, protocol, load: load.map(Load::label), rate, in_flight, size, duration_s: 0.0 }
+}
+
+fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Option<Measured>) -> Report {
+    let (reactor, outcome) = ran;
+    let seconds = outcome.steady_s.max(1e-9);
+    let is_echo = label.scenario == "echo";
+    let done = measured.as_ref().map(|it| if is_echo { it.in_window.delivered } else { it.in_window.acked });
+    let cost = |usage: Usage| Cost {
+        cpu_s: usage.cpu_s,
+        cpu_cores: usage.cpu_s / seconds,
+        rss_bytes: usage.rss_bytes,
+        bytes_per_connection: usage.bytes_per_connection,
+        us_per_message: done.filter(|count| *count > 0).map(|count| usage.cpu_s * 1e6 / count as f64),
+    };
+    let (generator, server) = (cost(outcome.generator), outcome.server.map(cost));
+    let mut latency_us = LatencyMicros { connect: outcome.census.latency.percentiles(), ..LatencyMicros::default() };
+    let (mut lag_us, mut rates, mut remarks) = (None, None, Vec::new());
+    if let Some(measured) = &measured {
+        let per_s = |count: u64| count as f64 / seconds;
+        let seen = measured.in_window;
+        let [sent_per_s, acked_per_s, delivered_per_s] = [seen.sent, seen.acked, seen.delivered].map(per_s);
+        rates = Some(Rates { sent_per_s, acked_per_s, delivered_per_s });
+        latency_us.ack = measured.ack.percentiles();
+        let arrivals = measured.deliver.percentiles();
+        if is_echo {
+            latency_us.rtt = arrivals
+        } else {
+            latency_us.deliver = arrivals
+        }
+        lag_us = label.rate.and_then(|_| measured.lag.percentiles());
+        remarks.clone_from(&measured.remarks);
+    }
+    let messages = measured.map(|it| it.messages);
+    let allowed = plan.server_pid.and_then(sample::server_cpus);
+    let busy = messages.map(|_| Busy {
+        generator: generator.cpu_cores,
+        server: server.and_then(|server| Some((server.cpu_cores, allowed?))),
+    });
+    let (verdict, reasons) = verdict::judge(&outcome.census, messages.as_ref(), lag_us.as_ref(), busy, remarks);
+    Report {
+        label: Label { duration_s: seconds, ..label },
+        verdict,
+        reasons,
+        connections: outcome.census.connections,
+        messages,
+        rates,
+        latency_us,
+        lag_us,
+        generator,
+        server,
+        environment: Environment::here(reactor),
+    }
+}
+
+/// Progress, for people only.
+fn say(what: &str) {
+    let mut stderr = std::io::stderr();
+    if stderr.is_terminal() {
+        let _ = writeln!(stderr, "{what}");
+    }
+}

@@ -1,0 +1,88 @@
+//! Messages to a server that sends each back to its sender. Every message begins with its key in hex digits.
+
+use gochat_ws::Opcode;
+
+use crate::driver::{Driver, Incoming};
+use crate::ledger::{Delivery, Route};
+use crate::message::{KEY_DIGITS, Key, Pattern};
+use crate::outbound::Outbound;
+use crate::schedule::Load;
+use crate::traffic::{Measured, Traffic, Window};
+
+/// The shortest message: a key.
+pub(crate) const SIZE_MIN: usize = KEY_DIGITS;
+
+/// The `echo` scenario.
+#[derive(Debug)]
+pub(crate) struct Echo {
+    traffic: Traffic,
+    pattern: Pattern,
+    opcode: Opcode,
+    payload: Vec<u8>,
+}
+
+impl Echo {
+    /// `size` is at least [`SIZE_MIN`].
+    pub(crate) fn new(clients: u32, load: Load, size: usize, opcode: Opcode) -> Echo {
+        Echo {
+            traffic: Traffic::new(Route::Echo, clients, load, (0..clients).collect()),
+            pattern: Pattern::new(size.saturating_sub(KEY_DIGITS)),
+            opcode,
+            payload: Vec::with_capacity(size),
+        }
+    }
+
+    pub(crate) fn finish(self) -> Measured {
+        self.traffic.finish(Vec::new())
+    }
+
+    fn send(&mut self, out: &mut Outbound, client: u32, intended_ns: u64, now_ns: u64) {
+        if !out.is_ready(client) {
+            return;
+        }
+        let key = self.traffic.sending(client, intended_ns, now_ns);
+        self.payload.clear();
+        self.payload.extend_from_slice(&key.digits());
+        self.payload.extend_from_slice(self.pattern.content(key));
+        out.frame(client, self.opcode, &self.payload);
+    }
+}
+
+impl Driver for Echo {
+    fn begin(&mut self, window: Window) {
+        self.traffic.begin(window);
+    }
+
+    fn send_due(&mut self, out: &mut Outbound, now_ns: u64) -> Option<u64> {
+        while let Some((client, intended_ns)) = self.traffic.take_due(now_ns) {
+            self.send(out, client, intended_ns, now_ns);
+        }
+        self.traffic.next_due_ns()
+    }
+
+    fn received(&mut self, out: &mut Outbound, client: u32, message: Incoming<'_>, now_ns: u64) {
+        let opcode = match message {
+            Incoming::Text(_) => Opcode::Text,
+            Incoming::Binary(_) => Opcode::Binary,
+        };
+        let bytes = message.bytes();
+        let Some(key) = Key::parse(bytes) else { return self.traffic.ledger.unreadable() };
+        let intact = opcode == self.opcode && bytes.get(KEY_DIGITS..) == Some(self.pattern.content(key));
+        let delivery = Delivery { client, key, seq: None, intact, redelivered: false };
+        let answers_before = self.traffic.ledger.unfinished();
+        if let Some(first) = self.traffic.ledger.delivered(delivery) {
+            self.traffic.delivered(first.intended_ns, now_ns);
+        }
+        if self.traffic.ledger.unfinished() < answers_before && self.traffic.answered() {
+            self.send(out, client, now_ns, now_ns);
+        }
+    }
+
+    fn end(&mut self) {
+        self.traffic.end();
+    }
+
+    fn outstanding(&self) -> u64 {
+        self.traffic.ledger.unfinished()
+    }
+}

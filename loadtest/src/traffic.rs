@@ -1,0 +1,205 @@
+//! What every scenario with messages shares: the ledger, the load, the measured window and its histograms. Writes no
+//! frames and reads none.
+
+use crate::ledger::{Ledger, Messages, Route};
+use crate::message::Key;
+use crate::percentiles::Latencies;
+use crate::schedule::{Arrivals, Load, Pauses};
+
+/// The steady phase, in nanoseconds of the run's clock; only what was meant to be sent in it is measured.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Window {
+    /// Sending begins here: the warm-up.
+    pub(crate) begin_ns: u64,
+    pub(crate) start_ns: u64,
+    pub(crate) end_ns: u64,
+}
+
+impl Window {
+    pub(crate) fn contains(&self, at_ns: u64) -> bool {
+        (self.start_ns..self.end_ns).contains(&at_ns)
+    }
+}
+
+/// Events inside the window, by the time they happened.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct InWindow {
+    pub(crate) sent: u64,
+    pub(crate) acked: u64,
+    pub(crate) delivered: u64,
+}
+
+/// What a scenario with messages comes to.
+#[derive(Debug, Default)]
+pub(crate) struct Measured {
+    pub(crate) messages: Messages,
+    pub(crate) in_window: InWindow,
+    pub(crate) ack: Latencies,
+    pub(crate) deliver: Latencies,
+    pub(crate) lag: Latencies,
+    /// Things worth a reason in the report, such as error codes, with their counts.
+    pub(crate) remarks: Vec<String>,
+}
+
+/// Load and account of one run.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    pub(crate) ledger: Ledger,
+    load: Load,
+    senders: Vec<u32>,
+    window: Window,
+    arrivals: Option<Arrivals>,
+    pauses: Pauses,
+    stopped: bool,
+    measured: Measured,
+}
+
+impl Traffic {
+    pub(crate) fn new(route: Route, clients: u32, load: Load, senders: Vec<u32>) -> Traffic {
+        Traffic {
+            ledger: Ledger::new(route, clients),
+            load,
+            senders,
+            window: Window::default(),
+            arrivals: None,
+            pauses: Pauses::default(),
+            stopped: true,
+            measured: Measured::default(),
+        }
+    }
+
+    /// Sending begins. In a closed loop every sender's first messages are due at once.
+    pub(crate) fn begin(&mut self, window: Window) {
+        self.window = window;
+        self.stopped = false;
+        match self.load {
+            Load::Open { rate } => self.arrivals = Some(Arrivals::new(window.begin_ns, rate)),
+            Load::Closed { in_flight } => {
+                for _ in 0..in_flight {
+                    self.senders.iter().for_each(|client| self.pauses.add(window.begin_ns, *client));
+                }
+            }
+        }
+    }
+
+    /// No further message is sent.
+    pub(crate) fn end(&mut self) {
+        self.stopped = true;
+    }
+
+    /// The sender and intended time of a message that is due.
+    pub(crate) fn take_due(&mut self, now_ns: u64) -> Option<(u32, u64)> {
+        if self.stopped {
+            return None;
+        }
+        match &mut self.arrivals {
+            Some(arrivals) => {
+                if arrivals.next_ns() >= self.window.end_ns {
+                    return None;
+                }
+                let (number, intended_ns) = arrivals.take(now_ns)?;
+                let at = (number % self.senders.len().max(1) as u64) as usize;
+                Some((*self.senders.get(at)?, intended_ns))
+            }
+            None => self.pauses.take(now_ns).map(|client| (client, now_ns)),
+        }
+    }
+
+    /// When the next message will be due.
+    pub(crate) fn next_due_ns(&self) -> Option<u64> {
+        match &self.arrivals {
+            _ if self.stopped => None,
+            Some(arrivals) => Some(arrivals.next_ns()).filter(|at| *at < self.window.end_ns),
+            None => self.pauses.next_ns(),
+        }
+    }
+
+    /// Opens the account of a message that goes out now.
+    pub(crate) fn sending(&mut self, client: u32, intended_ns: u64, now_ns: u64) -> Key {
+        if self.window.contains(intended_ns) {
+            self.measured.lag.record(now_ns.saturating_sub(intended_ns));
+        }
+        self.measured.in_window.sent += u64::from(self.window.contains(now_ns));
+        self.ledger.send(client, intended_ns)
+    }
+
+    /// Counts an acknowledgement's latency.
+    pub(crate) fn acked(&mut self, intended_ns: u64, now_ns: u64) {
+        self.measured.in_window.acked += u64::from(self.window.contains(now_ns));
+        if self.window.contains(intended_ns) {
+            self.measured.ack.record(now_ns.saturating_sub(intended_ns));
+        }
+    }
+
+    /// Counts a delivery's latency.
+    pub(crate) fn delivered(&mut self, intended_ns: u64, now_ns: u64) {
+        self.measured.in_window.delivered += u64::from(self.window.contains(now_ns));
+        if self.window.contains(intended_ns) {
+            self.measured.deliver.record(now_ns.saturating_sub(intended_ns));
+        }
+    }
+
+    /// A message of `client` was answered. Whether a closed loop sends the next now.
+    pub(crate) fn answered(&self) -> bool {
+        !self.stopped && matches!(self.load, Load::Closed { .. })
+    }
+
+    /// A message of `client` was refused: a closed loop tries another at `at_ns`.
+    pub(crate) fn pause(&mut self, client: u32, at_ns: u64) {
+        if self.answered() {
+            self.pauses.add(at_ns, client);
+        }
+    }
+
+    /// Judges what is still open.
+    pub(crate) fn finish(self, remarks: Vec<String>) -> Measured {
+        Measured { messages: self.ledger.close(), remarks, ..self.measured }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Window = Window { begin_ns: 100, start_ns: 200, end_ns: 300 };
+
+    #[test]
+    fn a_stall_counts_from_the_intended_time() {
+        let mut traffic = Traffic::new(Route::Echo, 2, Load::Open { rate: 1e8 }, vec![0, 1]);
+        assert_eq!(traffic.take_due(1000), None, "before it begins");
+        traffic.begin(WINDOW);
+        // The generator sleeps from 100 to 1000: all 20 messages of the window are sent then.
+        let mut sent = Vec::new();
+        while let Some((client, intended)) = traffic.take_due(1000) {
+            sent.push((traffic.sending(client, intended, 1000), intended));
+        }
+        assert_eq!(sent.len(), 20);
+        assert_eq!([sent[0].0.client(), sent[1].0.client(), sent[2].0.client()], [0, 1, 0]);
+        assert_eq!(traffic.next_due_ns(), None);
+        for (_, intended) in &sent {
+            traffic.delivered(*intended, 1100);
+        }
+        let measured = traffic.finish(Vec::new());
+        let deliver = measured.deliver.percentiles();
+        assert_eq!(deliver.map(|p| (p.count, p.max)), Some((10, 0.9)), "the ten of the warm-up are not measured");
+        assert_eq!(measured.lag.percentiles().map(|p| p.max), Some(0.8));
+    }
+
+    #[test]
+    fn a_closed_loop_waits_for_answers() {
+        let mut traffic = Traffic::new(Route::Echo, 1, Load::Closed { in_flight: 2 }, vec![0]);
+        traffic.begin(WINDOW);
+        assert_eq!(
+            [traffic.take_due(100), traffic.take_due(101), traffic.take_due(102)],
+            [Some((0, 100)), Some((0, 101)), None]
+        );
+        assert!(traffic.answered());
+        traffic.pause(0, 150);
+        assert_eq!(
+            (traffic.take_due(149), traffic.next_due_ns(), traffic.take_due(150)),
+            (None, Some(150), Some((0, 150)))
+        );
+        traffic.end();
+        assert!(!traffic.answered());
+    }
+}
