@@ -23,6 +23,6 @@ pub use config::{AuthConfig, LogicConfig, OmittedRules, PipelineConfig};
 pub use conversations::Conversations;
 pub use deps::LogicDeps;
 pub use logic::{Logic, LogicError};
-pub use pipeline::{Health, Pipeline};
 pub use passwords::hash_password;
+pub use pipeline::{Health, Pipeline};
 pub use profiles::Profiles;

@@ -101,8 +101,30 @@ impl Book {
         for index in acknowledged {
             let sent = &self.sent[*index];
             let is_there = answer.iter().any(|m| m.client_msg_id == sent.client_msg_id && m.content == sent.content);
-            if !is_there {
-                locked(&self.heard).violations.push(format!("4b: complete without acknowledged message {index}"));
+            let violation = format!("4b: complete without acknowledged message {index}");
+            let mut heard = locked(&self.heard);
+            if !is_there && !heard.violations.contains(&violation) {
+                heard.violations.push(violation);
+            }
+        }
+    }
+
+    /// The same as one instant, for a conversation whose log the store has consumed: what is acknowledged is stored.
+    pub(crate) fn check_instant(&self, conversation: &str, tables: &Tables) {
+        let Some(key) = tables.conversations.values().find(|c| c.id == conversation).map(|c| c.head.key) else {
+            return;
+        };
+        for index in self.acknowledged(conversation) {
+            let sent = &self.sent[index];
+            let is_stored = tables.rows.values().any(|row| {
+                row.identity.conversation == key
+                    && row.identity.client_msg_id == sent.client_msg_id.as_bytes()
+                    && row.content == sent.content
+            });
+            let violation = format!("4b: all is consumed, without acknowledged message {index}");
+            let mut heard = locked(&self.heard);
+            if !is_stored && !heard.violations.contains(&violation) {
+                heard.violations.push(violation);
             }
         }
     }
@@ -115,7 +137,11 @@ impl Book {
             let refusals = heard.refusals.get(&index);
             format!(
                 "message {index}: {} {} {} {:?}, acks (id, seq, corrected) {:?}, refusals {refusals:?}",
-                sent.conversation, sent.sender, sent.client_msg_id, sent.content, acks.collect::<Vec<_>>()
+                sent.conversation,
+                sent.sender,
+                sent.client_msg_id,
+                sent.content,
+                acks.collect::<Vec<_>>()
             )
         });
         lines.collect()
@@ -136,7 +162,8 @@ impl Book {
             let rows = tables.places.range((head.key, 0)..=(head.key, i64::MAX));
             let top = rows.map(|((_, seq), _)| *seq).max().unwrap_or(0);
             if head.stored_through_seq < top {
-                violations.push(format!("5b: storedThroughSeq of {} stays at {}", conversation.id, head.stored_through_seq));
+                violations
+                    .push(format!("5b: storedThroughSeq of {} stays at {}", conversation.id, head.stored_through_seq));
             }
         }
         if !tables.parked.is_empty() {

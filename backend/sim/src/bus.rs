@@ -12,7 +12,7 @@ use gochat_infra::bus::{
     TopicPartition, TopicSpec,
 };
 use gochat_proto::topics;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::chaos::{Chaos, Fate, Place, Process, locked};
 
@@ -22,7 +22,7 @@ pub(crate) type Observer = Box<dyn Fn(&Bytes) + Send + Sync>;
 /// The logs all processes share.
 pub(crate) struct Logs {
     state: Mutex<State>,
-    changed: watch::Sender<u64>,
+    pub(crate) changed: Notify,
     pub(crate) chaos: Arc<Chaos>,
     observer: Observer,
 }
@@ -60,11 +60,11 @@ struct Owner {
 
 impl Logs {
     pub(crate) fn new(chaos: Arc<Chaos>, observer: Observer) -> Arc<Logs> {
-        Arc::new(Logs { state: Mutex::default(), changed: watch::Sender::new(0), chaos, observer })
+        Arc::new(Logs { state: Mutex::default(), changed: Notify::new(), chaos, observer })
     }
 
     fn notify(&self) {
-        self.changed.send_modify(|n| *n += 1);
+        self.changed.notify_waiters();
     }
 
     pub(crate) fn create(&self, name: &str, partitions: u32, durability: Durability) {
@@ -156,7 +156,6 @@ impl Logs {
 #[derive(Clone)]
 pub(crate) struct SimBus {
     pub(crate) logs: Arc<Logs>,
-    pub(crate) id: usize,
     pub(crate) process: Arc<Process>,
 }
 
@@ -188,6 +187,10 @@ impl Bus for SimBus {
         chaos.jitter().await;
         self.process.running().await;
         let is_persist = topic == topics::MESSAGES_PERSIST;
+        if is_persist {
+            chaos.pass(Place::PersistAppend, &self.process);
+            self.process.running().await;
+        }
         let fate = chaos.fate(Some(if is_persist { Place::PersistAppend } else { Place::Downstream }));
         if fate == Fate::Refused {
             return Err(lost());
@@ -240,7 +243,7 @@ impl SimConsumer {
             .map(|((_, partition), owner)| (*partition, *owner))
             .collect();
         for (partition, owner) in owned {
-            if owner.process != self.bus.id {
+            if owner.process != self.bus.process.id {
                 if self.known.remove(&partition).is_some() {
                     return Some(Assignment::Revoked(TopicPartition { topic: self.topic.clone(), partition }));
                 }
@@ -256,13 +259,14 @@ impl SimConsumer {
 #[async_trait]
 impl Consumer for SimConsumer {
     async fn next(&mut self) -> Result<Assignment, BusError> {
-        let mut changed = self.bus.logs.changed.subscribe();
+        let logs = self.bus.logs.clone();
         loop {
             self.bus.process.running().await;
+            let changed = logs.changed.notified();
             if let Some(change) = self.change() {
                 return Ok(change);
             }
-            let _ = changed.changed().await;
+            changed.await;
         }
     }
 }
@@ -331,9 +335,10 @@ impl PartitionStream for SimStream {
     }
 
     async fn next_batch(&mut self, limits: BatchLimits) -> Result<Vec<Consumed>, BusError> {
-        let mut changed = self.bus.logs.changed.subscribe();
+        let logs = self.bus.logs.clone();
         loop {
             self.bus.process.running().await;
+            let changed = logs.changed.notified();
             self.check_owned()?;
             if let Some(from) = self.next {
                 let records = self.read(from, limits);
@@ -342,7 +347,7 @@ impl PartitionStream for SimStream {
                     return Ok(records);
                 }
             }
-            let _ = changed.changed().await;
+            changed.await;
         }
     }
 

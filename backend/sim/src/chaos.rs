@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// What happens to one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub(crate) enum Place {
     Downstream,
     /// The answer of SaveRecords.
     Save,
+    /// The answer of CheckEpoch.
+    Check,
 }
 
 /// Chance and planned faults.
@@ -39,6 +41,9 @@ pub(crate) struct Chaos {
     /// Off when the run comes to rest.
     on: AtomicBool,
     planned: Mutex<BTreeSet<Place>>,
+    /// Where the next process to come by stands still, and who did.
+    traps: Mutex<BTreeSet<Place>>,
+    trapped: Mutex<Vec<usize>>,
     /// Calls of a thousand that are disturbed unplanned.
     per_mille: u64,
 }
@@ -49,6 +54,8 @@ impl Chaos {
             state: Mutex::new(seed ^ 0x9E37_79B9_7F4A_7C15),
             on: AtomicBool::new(true),
             planned: Mutex::default(),
+            traps: Mutex::default(),
+            trapped: Mutex::default(),
             per_mille,
         }
     }
@@ -72,6 +79,25 @@ impl Chaos {
     pub(crate) fn calm(&self) {
         self.on.store(false, Ordering::SeqCst);
         locked(&self.planned).clear();
+        locked(&self.traps).clear();
+    }
+
+    /// The next process that comes to this place stands still there.
+    pub(crate) fn trap(&self, place: Place) {
+        locked(&self.traps).insert(place);
+    }
+
+    /// A process is at this place.
+    pub(crate) fn pass(&self, place: Place, process: &Process) {
+        if locked(&self.traps).remove(&place) {
+            process.freeze(true);
+            locked(&self.trapped).push(process.id);
+        }
+    }
+
+    /// Who was trapped since this was asked last.
+    pub(crate) fn take_trapped(&self) -> Vec<usize> {
+        std::mem::take(&mut locked(&self.trapped))
     }
 
     /// The next call at this place loses its answer.
@@ -106,21 +132,31 @@ impl Chaos {
 
 /// A process that may stand still: while it does, no call of it starts or returns.
 pub(crate) struct Process {
-    frozen: watch::Sender<bool>,
+    pub(crate) id: usize,
+    frozen: AtomicBool,
+    // Wakes in the order of waiting, which a watch channel does not: runs must replay.
+    thawed: Notify,
 }
 
 impl Process {
-    pub(crate) fn new() -> Process {
-        Process { frozen: watch::Sender::new(false) }
+    pub(crate) fn new(id: usize) -> Process {
+        Process { id, frozen: AtomicBool::new(false), thawed: Notify::new() }
     }
 
     pub(crate) fn freeze(&self, frozen: bool) {
-        self.frozen.send_replace(frozen);
+        self.frozen.store(frozen, Ordering::SeqCst);
+        self.thawed.notify_waiters();
     }
 
     /// Returns when the process runs.
     pub(crate) async fn running(&self) {
-        let _ = self.frozen.subscribe().wait_for(|frozen| !frozen).await;
+        loop {
+            let thawed = self.thawed.notified();
+            if !self.frozen.load(Ordering::SeqCst) {
+                return;
+            }
+            thawed.await;
+        }
     }
 }
 

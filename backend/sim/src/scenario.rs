@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::chaos::Place;
-use crate::world::World;
+use crate::world::{TASK, World};
 
 /// Virtual time in which faults happen.
 const FAULTY: Duration = Duration::from_secs(4);
@@ -21,6 +21,8 @@ enum Fault {
     WriterDies,
     /// z: the owner stands still and is replaced; it wakes later.
     OwnerFrozen,
+    /// As z, in the middle of an append, between preparing and appending, or before what the check allowed.
+    OwnerTrapped,
     /// As z, but only taken for dead: it goes on at once.
     OwnerReplaced,
     /// f: the cache is flushed.
@@ -37,15 +39,19 @@ enum Fault {
     PushUnanswered,
     /// c: the persist consumer dies.
     ConsumerDies,
+    /// The persist consumer lags.
+    ConsumerFrozen,
     /// d: the store fails over and loses its last transaction.
     StoreFailsOver,
     /// x: the machine dies with any part of what was not synced.
     MachineDies,
 }
 
-const CLUSTER: [Fault; 11] = [
+const CLUSTER: [Fault; 15] = [
     Fault::WriterDies,
     Fault::OwnerFrozen,
+    Fault::OwnerTrapped,
+    Fault::OwnerTrapped,
     Fault::OwnerReplaced,
     Fault::CacheFlushed,
     Fault::ClaimLost,
@@ -54,22 +60,26 @@ const CLUSTER: [Fault; 11] = [
     Fault::SaveUnanswered,
     Fault::PushUnanswered,
     Fault::ConsumerDies,
+    Fault::ConsumerFrozen,
+    Fault::ConsumerFrozen,
     Fault::StoreFailsOver,
 ];
-const EMBEDDED: [Fault; 6] = [
+const EMBEDDED: [Fault; 7] = [
     Fault::MachineDies,
     Fault::MachineDies,
+    Fault::ConsumerFrozen,
     Fault::ClaimLost,
     Fault::AppendUnanswered,
     Fault::PrepareUnanswered,
     Fault::SaveUnanswered,
 ];
 
-/// Runs one seed; the violations it ends with, if any. Call on a current-thread runtime with paused time.
-pub async fn run(seed: u64, without: OmittedRules) -> Result<(), Vec<String>> {
+/// Runs one seed. Answers with its story, or with its violations and then the story. Call on a current-thread runtime with paused time.
+pub async fn run(seed: u64, without: OmittedRules) -> Result<Vec<String>, Vec<String>> {
     let mut world = World::new(seed, without).map_err(|e| vec![e])?;
     let clients = world.clients();
     let mut readers = JoinSet::new();
+    world.watch(&mut readers);
     let start = Instant::now();
     let kinds: &[Fault] = if world.embedded { &EMBEDDED } else { &CLUSTER };
     let mut faults: Vec<(Duration, Fault)> = (0..1 + world.chaos.below(5))
@@ -92,6 +102,14 @@ pub async fn run(seed: u64, without: OmittedRules) -> Result<(), Vec<String>> {
             }
             *at > now
         });
+        for trapped in world.chaos.take_trapped() {
+            world.replace(trapped);
+            // The worst company for a late append: its claims are gone as well.
+            if world.chaos.one_in(2) {
+                world.cache.lose_everything();
+            }
+            thaw.push((now + Duration::from_millis(world.chaos.below(2_000)), trapped));
+        }
         if let Some((_, fault)) = faults.next_if(|(at, _)| start + *at <= now) {
             world.story.push(format!("at {:?}: {fault:?}", start.elapsed()));
             strike(&mut world, fault, &mut thaw).await.map_err(|e| vec![e])?;
@@ -116,6 +134,10 @@ async fn strike(world: &mut World, fault: Fault, thaw: &mut Vec<(Instant, usize)
             world.replace(owner);
             thaw.push((Instant::now() + Duration::from_millis(world.chaos.below(2_000)), owner));
         }
+        Fault::OwnerTrapped => {
+            let places = [Place::PersistAppend, Place::Prepare, Place::Check];
+            world.chaos.trap(places[world.chaos.below(3) as usize]);
+        }
         Fault::OwnerReplaced => world.replace(world.owner()),
         Fault::CacheFlushed => world.cache.lose_everything(),
         Fault::ClaimLost => world.cache.lose_a_claim().await,
@@ -123,7 +145,11 @@ async fn strike(world: &mut World, fault: Fault, thaw: &mut Vec<(Instant, usize)
         Fault::PrepareUnanswered => world.chaos.plan(Place::Prepare),
         Fault::SaveUnanswered => world.chaos.plan(Place::Save),
         Fault::PushUnanswered => world.chaos.plan(Place::Downstream),
-        Fault::ConsumerDies => world.kill(2),
+        Fault::ConsumerDies => world.kill(TASK),
+        Fault::ConsumerFrozen => {
+            world.freeze(TASK, true);
+            thaw.push((Instant::now() + Duration::from_millis(world.chaos.below(1_500)), TASK));
+        }
         Fault::StoreFailsOver => world.store.fail_over(),
         Fault::MachineDies => return world.crash(),
     }

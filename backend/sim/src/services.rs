@@ -41,6 +41,9 @@ impl DisturbedPipeline {
         }
         let result = call.await;
         self.chaos.jitter().await;
+        if let Some(place) = place {
+            self.chaos.pass(place, &self.process);
+        }
         self.process.running().await;
         if fate == Fate::AnswerLost { Err(lost()) } else { result }
     }
@@ -61,7 +64,7 @@ macro_rules! forward {
 
 forward! {
     draw_epoch(DrawEpochRequest) -> DrawEpochResponse, None;
-    check_epoch(CheckEpochRequest) -> CheckEpochResponse, None;
+    check_epoch(CheckEpochRequest) -> CheckEpochResponse, Some(Place::Check);
     prepare_messages(PrepareMessagesRequest) -> PrepareMessagesResponse, Some(Place::Prepare);
     save_records(SaveRecordsRequest) -> SaveRecordsResponse, None;
     get_positions(GetPositionsRequest) -> GetPositionsResponse, None;

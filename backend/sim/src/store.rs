@@ -16,9 +16,7 @@ use gochat_repo::store::message::{Message, MessagePage, MessageQuery};
 use gochat_repo::store::pipeline::{LogState, Parked, PersistTx, PrepareAnswer, PrepareLookup, StoredRow};
 use gochat_repo::store::token::{ConsumeToken, Consumed, NewRefreshToken, Revocation};
 use gochat_repo::store::user::{NewUser, Status, User, UserChange};
-use gochat_repo::store::{
-    ConversationStore, MessageStore, PipelineStore, Result, StoreError, TokenStore, UserStore,
-};
+use gochat_repo::store::{ConversationStore, MessageStore, PipelineStore, Result, StoreError, TokenStore, UserStore};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::chaos::{Chaos, Fate, Place, locked};
@@ -211,7 +209,8 @@ impl PipelineStore for MemoryStore {
     }
 
     async fn positions(&self) -> Result<Vec<(u32, i64)>> {
-        self.read(|inner| inner.tables.logs.iter().map(|(partition, log)| (*partition, log.next_offset)).collect()).await
+        self.read(|inner| inner.tables.logs.iter().map(|(partition, log)| (*partition, log.next_offset)).collect())
+            .await
     }
 
     async fn outbox(&self, limit: u32) -> Result<Vec<(i64, Bytes)>> {

@@ -35,7 +35,7 @@ use crate::store::MemoryStore;
 /// Upstream and persist partitions.
 const PARTITIONS: u32 = 2;
 /// Index of the task process; 0 and 1 are the logic writers.
-const TASK: usize = 2;
+pub(crate) const TASK: usize = 2;
 /// Virtual time until everything must have come to rest after the last fault.
 const REST: Duration = Duration::from_secs(900);
 const DOWNSTREAM: &str = "gochat.messages.downstream.gateway-1";
@@ -103,8 +103,20 @@ impl World {
         let cache = SimCache::new(chaos.clone(), memory);
         let repo = new_repo(&store, &cache, &clock)?;
         let running = [None, None, None];
-        let mut world =
-            World { chaos, logs, store, cache, book, embedded, clock, repo, without, running, starts: 0, story: Vec::new() };
+        let mut world = World {
+            chaos,
+            logs,
+            store,
+            cache,
+            book,
+            embedded,
+            clock,
+            repo,
+            without,
+            running,
+            starts: 0,
+            story: Vec::new(),
+        };
         for partition in 0..PARTITIONS {
             let owner = if embedded { 0 } else { world.chaos.below(2) as usize };
             world.logs.give(topics::MESSAGES_UPSTREAM, partition, owner);
@@ -125,8 +137,8 @@ impl World {
     }
 
     fn start(&mut self, id: usize) -> Result<Running, String> {
-        let process = Arc::new(Process::new());
-        let bus = Arc::new(SimBus { logs: self.logs.clone(), id, process: process.clone() });
+        let process = Arc::new(Process::new(id));
+        let bus = Arc::new(SimBus { logs: self.logs.clone(), process: process.clone() });
         let direct = self.repo.add_to(Channel::in_process()).build(RpcOptions::default());
         let pipeline = DisturbedPipeline {
             inner: PipelineServiceClient::new(direct),
@@ -221,6 +233,24 @@ impl World {
         clients
     }
 
+    /// Looks at the invariant of D2 whenever a log has changed.
+    pub(crate) fn watch(&self, watchers: &mut JoinSet<()>) {
+        let (logs, store, book) = (self.logs.clone(), self.store.clone(), self.book.clone());
+        watchers.spawn(async move {
+            loop {
+                logs.changed.notified().await;
+                let inner = crate::chaos::locked(&store.inner);
+                for conversation in inner.tables.conversations.values() {
+                    let partition = partition_of(conversation.id.as_bytes(), PARTITIONS);
+                    let stored = inner.tables.logs.get(&partition).map_or(0, |log| log.next_offset);
+                    if logs.end(topics::MESSAGES_PERSIST, partition) == Some(stored) {
+                        book.check_instant(&conversation.id, &inner.tables);
+                    }
+                }
+            }
+        });
+    }
+
     /// Asks for a history and checks it when it says that it is complete.
     pub(crate) fn read(&self, readers: &mut JoinSet<()>) {
         let Some(running) = &self.running[0] else { return };
@@ -247,8 +277,8 @@ impl World {
         });
     }
 
-    /// Waits for rest and judges the run.
-    pub(crate) async fn finish(mut self, mut clients: JoinSet<()>) -> Result<(), Vec<String>> {
+    /// Waits for rest and judges the run: its story, behind its violations if there are any.
+    pub(crate) async fn finish(mut self, mut clients: JoinSet<()>) -> Result<Vec<String>, Vec<String>> {
         self.chaos.calm();
         for id in 0..self.running.len() {
             self.freeze(id, false);
@@ -268,12 +298,13 @@ impl World {
         let inner = crate::chaos::locked(&self.store.inner);
         violations.extend(inner.violations.iter().cloned());
         violations.extend(self.book.audit(&inner.tables));
+        let mut story = self.story.clone();
+        story.extend(self.book.describe());
+        story.extend((0..PARTITIONS).flat_map(|partition| self.describe_log(partition)));
         if violations.is_empty() {
-            return Ok(());
+            return Ok(story);
         }
-        violations.extend(self.story.iter().cloned());
-        violations.extend(self.book.describe());
-        violations.extend((0..PARTITIONS).flat_map(|partition| self.describe_log(partition)));
+        violations.extend(story);
         Err(violations)
     }
 
@@ -306,8 +337,7 @@ impl World {
 fn new_repo(store: &MemoryStore, cache: &Arc<SimCache>, clock: &Arc<dyn Clock>) -> Result<Repo, String> {
     let uid = Snowflake::new(0, clock.clone()).map_err(|e| e.to_string())?;
     // A short hash and small blocks: collisions and reservations belong to every run.
-    let config =
-        RepoConfig { sequence_block: 2, password_checks: 1, claim_hash_bits: 4, clock: clock.clone() };
+    let config = RepoConfig { sequence_block: 2, password_checks: 1, claim_hash_bits: 4, clock: clock.clone() };
     Ok(Repo::new(Arc::new(store.clone()), cache.clone(), Arc::new(uid), config))
 }
 

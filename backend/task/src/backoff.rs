@@ -31,6 +31,7 @@ impl Backoff {
 /// Sleeps; false when the process is to stop instead.
 pub(crate) async fn pause(delay: Duration, shutdown: &mut watch::Receiver<bool>) -> bool {
     tokio::select! {
+        biased;
         () = asked_to_stop(shutdown) => false,
         () = tokio::time::sleep(delay) => true,
     }

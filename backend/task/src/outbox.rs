@@ -60,6 +60,7 @@ impl Relay {
                 }
             }
             tokio::select! {
+                biased;
                 () = asked_to_stop(&mut self.shutdown) => return,
                 () = self.pending.notified() => {}
                 () = tokio::time::sleep(self.config.outbox_period) => {}

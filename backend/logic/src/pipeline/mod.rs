@@ -67,6 +67,7 @@ impl Pipeline {
                 Err(error) if error.is_retryable() => {
                     tracing::error!(%error, "cannot consume the upstream topic");
                     tokio::select! {
+                        biased;
                         () = tokio::time::sleep(backoff.next_delay()) => continue,
                         () = asked_to_stop(&mut shutdown) => Halt::Shutdown,
                     }
@@ -91,7 +92,7 @@ impl Pipeline {
         let mut running: HashMap<u32, AbortHandle> = HashMap::new();
         loop {
             tokio::select! {
-                biased;
+               biased;
                 () = asked_to_stop(shutdown) => return Ok(Halt::Shutdown),
                 Some(ended) = workers.join_next() => match ended {
                     Ok(Halt::Stopped(reason)) => return Ok(Halt::Stopped(reason)),

@@ -242,6 +242,7 @@ impl Writer {
     pub(crate) async fn pause(&mut self, delay: Duration) -> Result<(), Halt> {
         self.stats.retries.inc();
         tokio::select! {
+            biased;
             () = tokio::time::sleep(delay) => {}
             () = asked_to_stop(&mut self.shutdown) => return Err(Halt::Shutdown),
         }
