@@ -5,18 +5,18 @@
 use crate::store::{Result, Store};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// The board.
 pub(crate) struct Positions {
     store: Arc<dyn Store>,
-    moved: watch::Sender<u64>,
+    moved: Notify,
 }
 
 impl Positions {
     pub(crate) fn new(store: Arc<dyn Store>) -> Positions {
-        Positions { store, moved: watch::Sender::new(0) }
+        Positions { store, moved: Notify::new() }
     }
 
     /// What the store says.
@@ -26,19 +26,20 @@ impl Positions {
 
     /// The store has saved something: whoever waits looks again.
     pub(crate) fn moved(&self) {
-        self.moved.send_modify(|count| *count = count.wrapping_add(1));
+        self.moved.notify_waiters();
     }
 
     /// Waits until everything below the given offsets is stored; false when the time is over first. Judged by what the
     /// store says then: after a failover it may stand further back than before.
     pub(crate) async fn wait(&self, wanted: &[(u32, i64)], timeout: Duration) -> Result<bool> {
-        let mut moved = self.moved.subscribe();
         let deadline = Instant::now() + timeout;
         loop {
+            // Enlisted before the look, so that nothing saved after it goes unnoticed.
+            let moved = self.moved.notified();
             if passed(wanted, &self.read().await?) {
                 return Ok(true);
             }
-            if !matches!(tokio::time::timeout_at(deadline, moved.changed()).await, Ok(Ok(()))) {
+            if tokio::time::timeout_at(deadline, moved).await.is_err() {
                 // Another process may have saved: one more look.
                 return Ok(passed(wanted, &self.read().await?));
             }
