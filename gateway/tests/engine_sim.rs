@@ -15,8 +15,8 @@ use gochat_ring::{ConnId, Reactor, RingConfig, Sim, SimFaults, SimNet, SimPeer};
 use gochat_ws::handshake::{Request, Upgrade};
 use gochat_ws::{Decoder, Event, Input, Opcode, Role, Scratch, message};
 
-const STEPS: usize = 400;
-const SEEDS: u64 = 150;
+const STEPS: usize = 600;
+const SEEDS: u64 = 100;
 const PEERS_MAX: usize = 12;
 
 /// Passes on what is for another connection: `slot.generation:anything` goes to that connection, as it is.
@@ -106,7 +106,7 @@ impl Client {
 
     fn send(&mut self, net: &SimNet, target: &str, cut: bool) {
         let next = self.next_to.entry(target.to_owned()).or_default();
-        let text = format!("{target}:{}:{next}:{}", self.number, "x".repeat(*next as usize % 700));
+        let text = format!("{target}:{}:{next}:{}", self.number, "x".repeat(*next as usize * 97 % 4000));
         *next += 1;
         let mut wire = Vec::new();
         let mask = Some([1, 2, 3, 4]);
@@ -181,7 +181,7 @@ impl Run {
             connections_max: 16,
             outgoing_max: 0,
             buffers: 64,
-            buffer_bytes: 512,
+            buffer_bytes: 2048,
             completions_per_wait: 32,
             ..RingConfig::default()
         };
@@ -202,14 +202,22 @@ impl Run {
                 self.clients.push(Client::new(&self.net, self.addr, number));
             }
             2..=9 if !self.names.is_empty() => {
-                let target = self.names[self.dice.below(self.names.len())].clone();
+                // A few hear more than the rest, so that queues fill.
+                let among = if self.dice.below(2) == 0 { self.names.len() } else { self.names.len().min(3) };
+                let target = self.names[self.dice.below(among)].clone();
                 let cut = self.dice.below(4) == 0;
                 let Some(client) = self.clients.get_mut(at).filter(|c| c.upgraded && !c.ended) else { return };
-                client.send(&self.net, &target, cut);
+                for _ in 0..=self.dice.below(8) {
+                    client.send(&self.net, &target, cut);
+                }
             }
             10..=15 => {
                 let Some(client) = self.clients.get_mut(at) else { return };
                 let was_named = client.name.is_some();
+                // Every fourth stalls once it is known to the others.
+                if was_named && client.number % 4 == 0 {
+                    return;
+                }
                 client.read(&self.net);
                 if let (false, Some(name)) = (was_named, &client.name) {
                     self.names.push(name.clone());
@@ -227,18 +235,23 @@ impl Run {
             }
             _ => self.net.advance(Duration::from_millis(self.dice.below(30) as u64)),
         }
-        self.engine.tick().unwrap();
+        for _ in 0..3 {
+            self.engine.tick().unwrap();
+        }
     }
 
     /// Lets everything arrive that can.
     fn quiesce(&mut self) {
         self.net.set_faults(SimFaults::none());
-        for _ in 0..400 {
-            self.net.advance(Duration::from_millis(5));
+        let (mut trace, mut calm) = (self.net.trace(), 0);
+        while calm < 50 {
+            self.net.advance(Duration::from_millis(1));
             self.engine.tick().unwrap();
             for client in &mut self.clients {
                 client.read(&self.net);
             }
+            calm = if self.net.trace() == trace { calm + 1 } else { 0 };
+            trace = self.net.trace();
         }
     }
 
