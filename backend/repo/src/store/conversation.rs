@@ -5,6 +5,9 @@ use super::message::Message;
 use super::user::User;
 use async_trait::async_trait;
 
+pub use super::head::Head;
+pub use super::user::Profile;
+
 /// Conversations, members, read pointers.
 #[async_trait]
 pub trait ConversationStore: Send + Sync + 'static {
@@ -97,19 +100,6 @@ pub struct Info {
     pub version: i64,
 }
 
-/// How far a conversation's messages are stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Head {
-    /// Integer key of the conversation in the store.
-    pub key: i64,
-    /// Highest number stored.
-    pub last_seq: i64,
-    /// Everything at or below is stored or void for ever (D1).
-    pub stored_through_seq: i64,
-    /// A record could not be stored: `stored_through_seq` has stopped.
-    pub parked: bool,
-}
-
 /// Who is in a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roster {
@@ -178,19 +168,6 @@ pub struct ListedConversation {
     pub last_read_seq: i64,
     /// Rows of the whole list.
     pub total: i64,
-}
-
-/// What others see of a user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Profile {
-    /// Snowflake.
-    pub id: i64,
-    /// As typed.
-    pub username: String,
-    /// May be empty.
-    pub avatar_url: String,
-    /// Made by a guest login.
-    pub is_guest: bool,
 }
 
 /// A read pointer to be raised.

@@ -1,7 +1,8 @@
 //! Stored messages at the store's seam: reading. They are written by [`super::PersistTx`].
 
-use super::conversation::{Head, Profile};
 use super::error::Result;
+use super::head::Head;
+use super::user::Profile;
 use async_trait::async_trait;
 
 /// Reading messages.

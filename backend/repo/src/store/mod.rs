@@ -7,6 +7,7 @@
 pub mod contract;
 pub mod conversation;
 mod error;
+mod head;
 pub mod message;
 pub mod pipeline;
 pub mod sqlite;

@@ -63,6 +63,19 @@ pub struct User {
     pub updated_at_ms: i64,
 }
 
+/// What others see of a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Snowflake.
+    pub id: i64,
+    /// As typed.
+    pub username: String,
+    /// May be empty.
+    pub avatar_url: String,
+    /// Made by a guest login.
+    pub is_guest: bool,
+}
+
 /// May the account act?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
