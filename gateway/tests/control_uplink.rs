@@ -23,12 +23,7 @@ fn say(shard: &mut FakeShard, partition: u32, number: usize) {
         sender_id: 7,
         conversation_id: "single_7_8".into(),
         client_msg_id: number.to_string(),
-        origin: Some(Origin {
-            gateway: gateway().number(),
-            incarnation: INCARNATION,
-            address: ADDRESS.0,
-            request: 0,
-        }),
+        origin: Some(Origin { gateway: gateway().number(), incarnation: INCARNATION, address: ADDRESS.0, request: 0 }),
         ..UpstreamMessage::default()
     };
     let encoded = message.encode_to_vec();

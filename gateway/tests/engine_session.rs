@@ -232,7 +232,8 @@ fn refused_handshakes() {
     let expired = sign(Claims { exp: now_s() - 1, ..claims(5) });
     let foreign = format!("Bearer {}", TokenKey::hs256(&[8; 32]).unwrap().sign(&claims(5)).unwrap());
     let query = format!("/ws?token={}", good.trim_start_matches("Bearer "));
-    let table: &[(&str, &[(&str, &str)], u16, &str)] = &[
+    type Fields<'a> = &'a [(&'a str, &'a str)];
+    let table: &[(&str, Fields<'_>, u16, &str)] = &[
         ("/ws", &[], 401, "UNAUTHORIZED"),
         (&query, &[], 401, "UNAUTHORIZED"),
         ("/ws", &[("Authorization", "Basic x")], 401, "INVALID_TOKEN_FORMAT"),

@@ -2,6 +2,7 @@
 //! the store: membership, rights and order are logic's.
 
 mod admission;
+mod app;
 mod chat;
 mod gcra;
 mod inbox;

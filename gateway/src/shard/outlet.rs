@@ -2,7 +2,7 @@
 
 use gochat_proto::close_codes::CloseCode;
 
-use super::chat::Chat;
+use super::chat::{Chat, Drain};
 use super::session::Session;
 use crate::bridge::{Downlink, DownlinkBatch};
 use crate::engine::Io;
@@ -12,16 +12,6 @@ use crate::limits::DRAINS_PER_TICK;
 const BATCHES_PER_TICK: usize = 16;
 /// Spread of the reconnect hint while draining, milliseconds.
 const RECONNECT_MS: std::ops::Range<u32> = 500..15_000;
-
-/// Closing all sessions in slices.
-#[derive(Debug)]
-pub(super) struct Drain {
-    percent_per_s: u64,
-    sessions: u64,
-    closed: u64,
-    started_us: u64,
-    slot: u32,
-}
 
 /// Carries out what control sent.
 pub(super) fn downlinks(chat: &mut Chat, io: &mut Io<Session>) {

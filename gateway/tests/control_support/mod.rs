@@ -293,7 +293,8 @@ impl ConversationService for FakeLogic {
         let request = request.into_inner();
         Self::check_member(&request.conversation_id)?;
         self.0.lock().unwrap().histories.push(request);
-        let message = |seq_id| Message { id: format!("1{seq_id}"), sender: Some(Self::info("8")), seq_id, ..Default::default() };
+        let message =
+            |seq_id| Message { id: format!("1{seq_id}"), sender: Some(Self::info("8")), seq_id, ..Default::default() };
         Ok(Response::new(logic::GetMessagesResponse {
             messages: vec![message(5), message(6)],
             has_more: true,
