@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use gochat_infra::token::TokenKey;
 use gochat_proto::ids::GatewayId;
-use gochat_ring::{ReactorChoice, RingConfig};
+pub use gochat_ring::ReactorChoice;
+use gochat_ring::RingConfig;
 
 use crate::engine::EngineConfig;
 use crate::limits::{HANDSHAKES_MAX, Limits, Timeouts};

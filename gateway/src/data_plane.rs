@@ -49,6 +49,11 @@ impl DataPlane {
         self.shards.reactor
     }
 
+    /// Why that reactor, in one sentence.
+    pub fn reactor_reason(&self) -> &str {
+        &self.shards.reactor_reason
+    }
+
     /// The numbers of each shard, for `/metrics`.
     pub fn published(&self) -> &[Arc<Published>] {
         &self.shards.published

@@ -58,6 +58,8 @@ pub struct Shards {
     pub addr: SocketAddr,
     /// The reactor they use.
     pub reactor: ReactorKind,
+    /// Why that one, in one sentence.
+    pub reactor_reason: String,
     /// The numbers of each.
     pub published: Vec<Arc<Published>>,
     threads: Vec<JoinHandle<Result<(), RingError>>>,
@@ -125,7 +127,7 @@ pub fn start<A: App + 'static>(
         let _ = maker.send(app);
     }
     let published = collect(&starts, config.shards)?.into_iter().filter_map(Report::published).collect();
-    Ok(Shards { addr, reactor: kind, published, threads })
+    Ok(Shards { addr, reactor: kind, reactor_reason: reason, published, threads })
 }
 
 /// What a shard tells while it starts.

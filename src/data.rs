@@ -1,0 +1,92 @@
+//! The embedded parts over one data directory: its lock, the log, the store, the cache, the key, and repo on top. Owns
+//! their opening and its order; whatever refuses says why in one line.
+
+use crate::config::Config;
+use crate::keys;
+use gochat_infra::bus::log::{LogBus, LogConfig};
+use gochat_infra::bus::{Bus, Durability, TopicSpec};
+use gochat_infra::cache::memory::{MemoryCache, MemoryCacheConfig};
+use gochat_infra::clock::{Clock, SystemClock};
+use gochat_infra::coord::local::DataDirLock;
+use gochat_infra::rpc::{Channel, RpcOptions};
+use gochat_infra::token::TokenKey;
+use gochat_infra::uid::Snowflake;
+use gochat_proto::topics;
+use gochat_repo::store::Store;
+use gochat_repo::{Repo, RepoConfig, SqliteConfig, open_sqlite};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A data directory that is ours alone until this is dropped.
+pub(crate) struct DataDir {
+    lock: DataDirLock,
+}
+
+/// The opened parts.
+pub(crate) struct Embedded {
+    pub(crate) bus: Arc<LogBus>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) uid: Arc<Snowflake>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) repo: Channel,
+    pub(crate) key: Vec<u8>,
+    _dir: DataDir,
+}
+
+impl DataDir {
+    /// Makes the directory when it is absent and locks it.
+    pub(crate) fn acquire(path: &Path) -> Result<DataDir, String> {
+        Ok(DataDir { lock: DataDirLock::acquire(path).map_err(|error| error.to_string())? })
+    }
+
+    /// Opens everything in it.
+    pub(crate) async fn open(self, config: &Config) -> Result<Embedded, String> {
+        let dir = self.lock.dir();
+        let key = keys::signing_key(dir)?;
+        let clock = SystemClock::shared();
+        let bus = open_bus(dir, config).await?;
+        let store = open_store(dir).await?;
+        let uid = Arc::new(Snowflake::new(1, clock.clone()).map_err(|error| error.to_string())?);
+        let cache = Arc::new(MemoryCache::new(MemoryCacheConfig { clock: clock.clone(), ..MemoryCacheConfig::default() }));
+        let repo_config = RepoConfig { clock: clock.clone(), ..RepoConfig::default() };
+        let repo = Repo::new(store.clone(), cache, uid.clone(), repo_config);
+        let repo = repo.add_to(Channel::in_process()).build(RpcOptions::default());
+        Ok(Embedded { bus, store, uid, clock, repo, key, _dir: self })
+    }
+
+    /// The store alone, with the key: for work on accounts while no server runs.
+    pub(crate) async fn open_accounts(&self) -> Result<(Arc<dyn Store>, TokenKey), String> {
+        let key = token_key(&keys::signing_key(self.lock.dir())?)?;
+        Ok((open_store(self.lock.dir()).await?, key))
+    }
+}
+
+/// The key as tokens are signed and checked with.
+pub(crate) fn token_key(bytes: &[u8]) -> Result<TokenKey, String> {
+    TokenKey::hs256(bytes).map_err(|error| error.to_string())
+}
+
+async fn open_store(dir: &Path) -> Result<Arc<dyn Store>, String> {
+    open_sqlite(SqliteConfig::new(dir.join("gochat.sqlite"))).await.map_err(|error| error.to_string())
+}
+
+async fn open_bus(dir: &Path, config: &Config) -> Result<Arc<LogBus>, String> {
+    let log = LogConfig {
+        segment_bytes: config.bus.segment_bytes,
+        retention_bytes: config.bus.retention_bytes,
+        retention_age: Duration::from_secs(config.bus.retention_s),
+        ..LogConfig::new(dir.join("log"))
+    };
+    // Reading a long log back takes a while: not on a thread of the runtime.
+    let opened = tokio::task::spawn_blocking(move || LogBus::open(log)).await.map_err(|error| error.to_string())?;
+    let bus = opened.map_err(|error| error.to_string())?;
+    // The persist record that a message is prepared into has the number of its upstream partition.
+    for (name, durability) in
+        [(topics::MESSAGES_UPSTREAM, Durability::Written), (topics::MESSAGES_PERSIST, Durability::Durable)]
+    {
+        let spec = TopicSpec { name: name.to_owned(), partitions: config.bus.partitions, durability };
+        bus.create_topic(spec).await.map_err(|error| format!("bus.partitions: {error}"))?;
+    }
+    Ok(bus)
+}
