@@ -67,7 +67,7 @@ pub enum LoadError {
         why: String,
     },
     /// A file could not be read or written.
-    #[error("{path}: {why}")]
+    #[error("{}: {why}", path.display())]
     File {
         /// Which.
         path: PathBuf,
