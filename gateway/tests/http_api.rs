@@ -419,7 +419,7 @@ async fn the_edges_of_http() {
     let preflight = "OPTIONS /api/auth/login HTTP/1.1\r\nHost: x\r\nOrigin: http://page\r\nConnection: close\r\n\r\n";
     let preflight = answer(&raw(gateway.http, preflight.into()).await);
     assert!(preflight.status == 204 && preflight.head.contains("access-control-allow-origin: *"), "{}", preflight.head);
-    let late = format!("{first}GET /health HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "y".repeat(9000));
+    let late = format!("{first}GET /health HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "y".repeat(40_000));
     assert!(
         raw(gateway.http, late.into_bytes()).await.contains("HTTP/1.1 431"),
         "a long head on a kept-alive connection"
