@@ -13,7 +13,7 @@ use gochat_proto::common::v1::Message;
 use prost::Message as _;
 
 use crate::chaos::locked;
-use crate::store::Tables;
+use crate::tables::Tables;
 
 /// One message a client wants to send.
 #[derive(Clone, Debug)]

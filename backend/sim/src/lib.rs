@@ -12,6 +12,7 @@ mod persist_tx;
 mod scenario;
 mod services;
 mod store;
+mod tables;
 mod world;
 
 pub use gochat_logic::OmittedRules;

@@ -3,6 +3,7 @@
 //! Owns the checks of inserted rows: never back in number, never at or below what was passed.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,11 +11,11 @@ use gochat_repo::store::Result;
 use gochat_repo::store::pipeline::{Advance, ClaimRow, Inserted, LogState, MessageRow, Parked, PersistTx, StoredRow};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::store::{MemoryStore, Row, Tables};
+use crate::tables::{Database, Row, Tables};
 
 /// A running transaction. Only one runs at a time.
 pub(crate) struct MemoryTx {
-    store: MemoryStore,
+    database: Arc<Database>,
     _writer: OwnedMutexGuard<()>,
     partition: u32,
     term: u64,
@@ -26,13 +27,13 @@ pub(crate) struct MemoryTx {
 
 impl MemoryTx {
     pub(crate) fn new(
-        store: MemoryStore,
+        database: Arc<Database>,
         writer: OwnedMutexGuard<()>,
         partition: u32,
         term: u64,
         tables: Tables,
     ) -> MemoryTx {
-        MemoryTx { store, _writer: writer, partition, term, tables, tops: HashMap::new(), violations: Vec::new() }
+        MemoryTx { database, _writer: writer, partition, term, tables, tops: HashMap::new(), violations: Vec::new() }
     }
 
     fn insert(&mut self, row: &MessageRow<'_>) -> bool {
@@ -146,7 +147,7 @@ impl PersistTx for MemoryTx {
     }
 
     async fn commit(self: Box<Self>) -> Result<()> {
-        let MemoryTx { store, _writer, term, tables, violations, .. } = *self;
-        store.commit(term, tables, violations).await
+        let MemoryTx { database, _writer, term, tables, violations, .. } = *self;
+        database.commit(term, tables, violations).await
     }
 }

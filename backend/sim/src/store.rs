@@ -1,9 +1,8 @@
 //! A store in memory: what the message pipeline uses of repo's `Store`, with lost answers and a failover that forgets
 //! the last transaction, but neither epochs nor reserved bounds.
 //!
-//! Owns the rows of a run and notes when one is inserted that must not be. Accounts and tokens are not simulated.
+//! Owns the verbs; the rows are in [`crate::tables`]. Accounts and tokens are not simulated.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -13,70 +12,21 @@ use gochat_repo::store::conversation::{
     RaisedPointer, ReadPointer, Roster,
 };
 use gochat_repo::store::message::{Message, MessagePage, MessageQuery};
-use gochat_repo::store::pipeline::{LogState, Parked, PersistTx, PrepareAnswer, PrepareLookup, StoredRow};
+use gochat_repo::store::pipeline::{Parked, PersistTx, PrepareAnswer, PrepareLookup};
 use gochat_repo::store::token::{ConsumeToken, Consumed, NewRefreshToken, Revocation};
 use gochat_repo::store::user::{NewUser, Status, User, UserChange};
 use gochat_repo::store::{ConversationStore, MessageStore, PipelineStore, Result, StoreError, TokenStore, UserStore};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::chaos::{Chaos, Fate, Place, locked};
+use crate::chaos::{Chaos, Fate, locked};
 use crate::persist_tx::MemoryTx;
-
-/// What is stored.
-#[derive(Clone, Default)]
-pub(crate) struct Tables {
-    pub(crate) conversations: BTreeMap<i64, StoredConversation>,
-    pub(crate) rows: BTreeMap<i64, Row>,
-    /// (conversation, number) to message id.
-    pub(crate) places: BTreeMap<(i64, i64), i64>,
-    pub(crate) claims: HashMap<i64, i64>,
-    pub(crate) logs: BTreeMap<u32, LogState>,
-    pub(crate) outbox: BTreeMap<i64, Bytes>,
-    pub(crate) parked: Vec<Parked>,
-    pub(crate) outbox_next: i64,
-}
-
-#[derive(Clone)]
-pub(crate) struct StoredConversation {
-    pub(crate) id: String,
-    pub(crate) members: Vec<i64>,
-    pub(crate) head: Head,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Row {
-    pub(crate) identity: StoredRow,
-    pub(crate) kind: i32,
-    pub(crate) content: String,
-}
-
-/// What outlives a failover.
-#[derive(Default)]
-struct Survivors {
-    epochs: HashMap<u32, i64>,
-    reserved: HashMap<i64, i64>,
-}
-
-#[derive(Default)]
-pub(crate) struct Inner {
-    pub(crate) tables: Tables,
-    before_last: Option<Tables>,
-    survivors: Survivors,
-    /// Moves with every failover: transactions of before cannot commit.
-    term: u64,
-    pub(crate) violations: Vec<String>,
-}
+use crate::tables::{Database, Inner, Row, StoredConversation, lost};
 
 /// The store. Clones share it.
 #[derive(Clone)]
 pub(crate) struct MemoryStore {
-    pub(crate) inner: Arc<Mutex<Inner>>,
+    pub(crate) database: Arc<Database>,
     writer: Arc<tokio::sync::Mutex<()>>,
-    pub(crate) chaos: Arc<Chaos>,
-}
-
-fn lost() -> StoreError {
-    StoreError::Unavailable("simulated".to_owned())
 }
 
 fn not_simulated<T>() -> Result<T> {
@@ -91,12 +41,12 @@ impl MemoryStore {
             let head = Head { key, ..Head::default() };
             inner.tables.conversations.insert(key, StoredConversation { id, members, head });
         }
-        MemoryStore { inner: Arc::new(Mutex::new(inner)), writer: Arc::default(), chaos }
+        MemoryStore { database: Arc::new(Database { inner: Mutex::new(inner), chaos }), writer: Arc::default() }
     }
 
     /// The primary is lost and a replica takes over that has not seen the last transaction.
     pub(crate) fn fail_over(&self) {
-        let mut inner = locked(&self.inner);
+        let mut inner = locked(&self.database.inner);
         inner.term += 1;
         if let Some(before) = inner.before_last.take() {
             inner.tables = before;
@@ -105,51 +55,29 @@ impl MemoryStore {
 
     /// Number of failovers so far.
     pub(crate) fn term(&self) -> u64 {
-        locked(&self.inner).term
+        locked(&self.database.inner).term
     }
 
     async fn write<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> Result<T> {
         let _writer = self.writer.lock().await;
-        self.chaos.jitter().await;
-        let fate = self.chaos.fate(None);
+        self.database.chaos.jitter().await;
+        let fate = self.database.chaos.fate(None);
         if fate == Fate::Refused {
             return Err(lost());
         }
-        let result = change(&mut locked(&self.inner));
-        self.chaos.jitter().await;
+        let result = change(&mut locked(&self.database.inner));
+        self.database.chaos.jitter().await;
         if fate == Fate::AnswerLost { Err(lost()) } else { Ok(result) }
     }
 
     async fn read<T>(&self, look: impl FnOnce(&Inner) -> T) -> Result<T> {
-        self.chaos.jitter().await;
-        if self.chaos.fate(None) != Fate::Done {
+        self.database.chaos.jitter().await;
+        if self.database.chaos.fate(None) != Fate::Done {
             return Err(lost());
         }
-        let result = look(&locked(&self.inner));
-        self.chaos.jitter().await;
+        let result = look(&locked(&self.database.inner));
+        self.database.chaos.jitter().await;
         Ok(result)
-    }
-
-    /// Puts a transaction's outcome in place of the tables.
-    pub(crate) async fn commit(&self, term: u64, tables: Tables, violations: Vec<String>) -> Result<()> {
-        self.chaos.jitter().await;
-        let fate = self.chaos.fate(Some(Place::Save));
-        {
-            let mut inner = locked(&self.inner);
-            if fate == Fate::Refused || inner.term != term {
-                return Err(lost());
-            }
-            inner.before_last = Some(std::mem::replace(&mut inner.tables, tables));
-            inner.violations.extend(violations);
-        }
-        self.chaos.jitter().await;
-        if fate == Fate::AnswerLost { Err(lost()) } else { Ok(()) }
-    }
-}
-
-impl Tables {
-    fn by_id(&self, id: &str) -> Option<&StoredConversation> {
-        self.conversations.values().find(|c| c.id == id)
     }
 }
 
@@ -201,11 +129,11 @@ impl PipelineStore for MemoryStore {
 
     async fn begin_persist(&self, partition: u32, _now_ms: i64) -> Result<Box<dyn PersistTx>> {
         let writer: OwnedMutexGuard<()> = self.writer.clone().lock_owned().await;
-        self.chaos.jitter().await;
-        let inner = locked(&self.inner);
+        self.database.chaos.jitter().await;
+        let inner = locked(&self.database.inner);
         let (term, tables) = (inner.term, inner.tables.clone());
         drop(inner);
-        Ok(Box::new(MemoryTx::new(self.clone(), writer, partition, term, tables)))
+        Ok(Box::new(MemoryTx::new(self.database.clone(), writer, partition, term, tables)))
     }
 
     async fn positions(&self) -> Result<Vec<(u32, i64)>> {

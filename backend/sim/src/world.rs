@@ -239,7 +239,7 @@ impl World {
         watchers.spawn(async move {
             loop {
                 logs.changed.notified().await;
-                let inner = crate::chaos::locked(&store.inner);
+                let inner = crate::chaos::locked(&store.database.inner);
                 for conversation in inner.tables.conversations.values() {
                     let partition = partition_of(conversation.id.as_bytes(), PARTITIONS);
                     let stored = inner.tables.logs.get(&partition).map_or(0, |log| log.next_offset);
@@ -295,7 +295,7 @@ impl World {
         }
         clients.abort_all();
         while clients.join_next().await.is_some() {}
-        let inner = crate::chaos::locked(&self.store.inner);
+        let inner = crate::chaos::locked(&self.store.database.inner);
         violations.extend(inner.violations.iter().cloned());
         violations.extend(self.book.audit(&inner.tables));
         let mut story = self.story.clone();
@@ -323,7 +323,7 @@ impl World {
     }
 
     fn is_at_rest(&self) -> bool {
-        let inner = crate::chaos::locked(&self.store.inner);
+        let inner = crate::chaos::locked(&self.store.database.inner);
         let consumed = (0..PARTITIONS).all(|partition| {
             let stored = inner.tables.logs.get(&partition).map_or(0, |log| log.next_offset);
             Some(stored) == self.logs.end(topics::MESSAGES_PERSIST, partition)

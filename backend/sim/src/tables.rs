@@ -1,0 +1,93 @@
+//! The tables of the store in memory, and how a transaction's outcome takes their place.
+//!
+//! Owns the rows of a run and what outlives a failover. Knows no verb of repo.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use gochat_repo::store::conversation::Head;
+use gochat_repo::store::pipeline::{LogState, Parked, StoredRow};
+use gochat_repo::store::{Result, StoreError};
+
+use crate::chaos::{Chaos, Fate, Place, locked};
+
+/// What is stored.
+#[derive(Clone, Default)]
+pub(crate) struct Tables {
+    pub(crate) conversations: BTreeMap<i64, StoredConversation>,
+    pub(crate) rows: BTreeMap<i64, Row>,
+    /// (conversation, number) to message id.
+    pub(crate) places: BTreeMap<(i64, i64), i64>,
+    pub(crate) claims: HashMap<i64, i64>,
+    pub(crate) logs: BTreeMap<u32, LogState>,
+    pub(crate) outbox: BTreeMap<i64, Bytes>,
+    pub(crate) parked: Vec<Parked>,
+    pub(crate) outbox_next: i64,
+}
+
+#[derive(Clone)]
+pub(crate) struct StoredConversation {
+    pub(crate) id: String,
+    pub(crate) members: Vec<i64>,
+    pub(crate) head: Head,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) identity: StoredRow,
+    pub(crate) kind: i32,
+    pub(crate) content: String,
+}
+
+/// What outlives a failover.
+#[derive(Default)]
+pub(crate) struct Survivors {
+    pub(crate) epochs: HashMap<u32, i64>,
+    pub(crate) reserved: HashMap<i64, i64>,
+}
+
+#[derive(Default)]
+pub(crate) struct Inner {
+    pub(crate) tables: Tables,
+    pub(crate) before_last: Option<Tables>,
+    pub(crate) survivors: Survivors,
+    /// Moves with every failover: transactions of before cannot commit.
+    pub(crate) term: u64,
+    pub(crate) violations: Vec<String>,
+}
+
+/// The tables and their disturbance, shared by all who use the store.
+pub(crate) struct Database {
+    pub(crate) inner: Mutex<Inner>,
+    pub(crate) chaos: Arc<Chaos>,
+}
+
+/// The error of a call that was disturbed.
+pub(crate) fn lost() -> StoreError {
+    StoreError::Unavailable("simulated".to_owned())
+}
+
+impl Database {
+    /// Puts a transaction's outcome in place of the tables.
+    pub(crate) async fn commit(&self, term: u64, tables: Tables, violations: Vec<String>) -> Result<()> {
+        self.chaos.jitter().await;
+        let fate = self.chaos.fate(Some(Place::Save));
+        {
+            let mut inner = locked(&self.inner);
+            if fate == Fate::Refused || inner.term != term {
+                return Err(lost());
+            }
+            inner.before_last = Some(std::mem::replace(&mut inner.tables, tables));
+            inner.violations.extend(violations);
+        }
+        self.chaos.jitter().await;
+        if fate == Fate::AnswerLost { Err(lost()) } else { Ok(()) }
+    }
+}
+
+impl Tables {
+    pub(crate) fn by_id(&self, id: &str) -> Option<&StoredConversation> {
+        self.conversations.values().find(|c| c.id == id)
+    }
+}
