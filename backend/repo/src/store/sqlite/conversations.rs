@@ -35,7 +35,7 @@ static MEMBERS: Batched = Batched::new(
     "SELECT m.role, m.muted, m.muted_until, m.joined_at, m.updated_at, \
      u.id, u.username, u.avatar_url, u.is_guest, u.status, u.token_version, u.created_at, u.updated_at \
      FROM conversations c JOIN conversation_members m ON m.conversation_key = c.key JOIN users u ON u.id = m.user_id \
-     WHERE c.id = ?1 AND m.user_id IN (",
+     WHERE c.id = ? AND m.user_id IN (",
     "?",
     ")",
 );
