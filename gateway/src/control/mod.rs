@@ -107,6 +107,7 @@ impl Control {
         }
         let phase = watch::Sender::new(Phase::Running);
         let status = start_gate(&deps, &config, &shards, &phase, &mut lasting);
+        let mut admitting = status.clone();
         let (upstream, submits) = UpstreamHandle::new(partitions);
         let api = Api::new(ApiParts {
             logic: deps.logic.clone(),
@@ -127,6 +128,8 @@ impl Control {
         lasting.spawn(admin::serve(listener, Admin { status, shard_metrics, clock }));
         let mut finishing = start_loops(deps, &config, Parts { partitions, submits, http, shards, waiting });
         finishing.push(tokio::spawn(server.run(handovers)));
+        // Whoever knows of the address now is not turned away.
+        let _ = admitting.changed().await;
         Ok(Control { admin, phase, finishing, lasting })
     }
 

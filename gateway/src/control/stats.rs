@@ -18,8 +18,12 @@ pub(crate) struct UplinkStats {
 impl UplinkStats {
     pub(crate) fn new() -> UplinkStats {
         UplinkStats {
-            produced: counter("gochat_upstream_records_total", "Messages appended to the upstream topic.", &[]),
-            refused: counter("gochat_upstream_refused_total", "Messages refused, as the bus did not take them.", &[]),
+            produced: counter("gochat_message_send_total", "Messages appended to the upstream topic.", &[]),
+            refused: counter(
+                "gochat_message_send_failures_total",
+                "Messages refused before they were appended.",
+                &[("reason", "bus")],
+            ),
             batch: size_histogram("gochat_upstream_batch_size", "Messages in one append.", &[]),
             http_turned_away: counter(
                 "gochat_http_turned_away_total",
