@@ -60,6 +60,8 @@ pub(crate) struct Plan {
     pub(crate) warmup: Duration,
     pub(crate) duration: Duration,
     pub(crate) drain_max: Duration,
+    /// Whether clients send anything; idle connections are weighed at the end of the measured phase.
+    pub(crate) messages: bool,
     pub(crate) server_pid: Option<u32>,
     pub(crate) seed: u64,
 }

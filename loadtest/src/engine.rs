@@ -29,7 +29,9 @@ const CLOSE_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Usage {
     pub(crate) cpu_s: f64,
     pub(crate) rss_bytes: u64,
-    /// Growth of resident memory from before the first connection to the steady phase, per connection.
+    /// Seconds spent waiting for a CPU.
+    pub(crate) wait_s: f64,
+    /// Growth of resident memory by the connections, before any message, per connection.
     pub(crate) bytes_per_connection: f64,
 }
 
@@ -90,6 +92,7 @@ pub(crate) fn run<R: Reactor, D: Driver>(
         Engine { completions: Completions::new(config), clients: Clients::new(reactor, plan, driver), clock, plan };
     say(&format!("connecting {} clients to {}", plan.clients, plan.url.text));
     engine.connect()?;
+    let connected = samples(plan)?;
     let begin_ns = clock.now_ns();
     let start_ns = begin_ns + plan.warmup.as_nanos() as u64;
     let window = Window { begin_ns, start_ns, end_ns: start_ns + plan.duration.as_nanos() as u64 };
@@ -111,19 +114,21 @@ pub(crate) fn run<R: Reactor, D: Driver>(
     engine.close()?;
     let census = std::mem::take(&mut engine.clients.census);
     let established = f64::from(census.connections.established.max(1));
-    let usage = |before: Sample, from: Sample, to: Sample| Usage {
+    let idle = if plan.messages { connected } else { to };
+    let usage = |before: Sample, idle: Sample, from: Sample, to: Sample| Usage {
         cpu_s: to.cpu_s - from.cpu_s,
         rss_bytes: to.rss_bytes,
-        bytes_per_connection: (from.rss_bytes as f64 - before.rss_bytes as f64) / established,
+        wait_s: to.wait_s - from.wait_s,
+        bytes_per_connection: (idle.rss_bytes as f64 - before.rss_bytes as f64) / established,
     };
-    let server = match (before.server, from.server, to.server) {
-        (Some(before), Some(from), Some(to)) => Some(usage(before, from, to)),
+    let server = match (before.server, idle.server, from.server, to.server) {
+        (Some(before), Some(idle), Some(from), Some(to)) => Some(usage(before, idle, from, to)),
         _ => None,
     };
     Ok(Outcome {
         census,
         steady_s: (to_ns - from_ns) as f64 / 1e9,
-        generator: usage(before.own, from.own, to.own),
+        generator: usage(before.own, idle.own, from.own, to.own),
         server,
     })
 }

@@ -110,7 +110,9 @@ pub struct Cost {
     pub cpu_cores: f64,
     /// Resident memory at the end of the measured phase.
     pub rss_bytes: u64,
-    /// Growth of resident memory by the connections, per connection.
+    /// Share of the measured phase in which the generator could have run but had no CPU; absent of the server.
+    pub wait_cores: Option<f64>,
+    /// Growth of resident memory by the connections, before any message, per connection.
     pub bytes_per_connection: f64,
     /// CPU microseconds per message of the measured phase (echo: echoed; single: acknowledged).
     pub us_per_message: Option<f64>,

@@ -55,7 +55,7 @@ fn echo(args: &EchoArgs) -> Result<Report, LoadError> {
 }
 
 fn connect(args: &ConnectArgs) -> Result<Report, LoadError> {
-    let mut plan = plan(&args.common, args.connections, Duration::ZERO, args.hold)?;
+    let mut plan = Plan { messages: false, ..plan(&args.common, args.connections, Duration::ZERO, args.hold)? };
     let (protocol, tokens) = match (args.protocol, &args.tokens) {
         (ConnectProtocol::RawEcho, _) => ("raw-echo", None),
         (ConnectProtocol::Gochat, None) => {
@@ -121,6 +121,7 @@ fn plan(common: &Common, clients: u32, warmup: Duration, duration: Duration) -> 
         warmup,
         duration,
         drain_max: common.drain,
+        messages: true,
         server_pid: common.server_pid,
         seed: mix(now.as_nanos() as u64 ^ u64::from(std::process::id()) << 32),
     })
@@ -175,10 +176,13 @@ fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Opt
         cpu_s: usage.cpu_s,
         cpu_cores: usage.cpu_s / seconds,
         rss_bytes: usage.rss_bytes,
+        wait_cores: None,
         bytes_per_connection: usage.bytes_per_connection,
         us_per_message: done.filter(|count| *count > 0).map(|count| usage.cpu_s * 1e6 / count as f64),
     };
-    let (generator, server) = (cost(outcome.generator), outcome.server.map(cost));
+    let wait = outcome.generator.wait_s / seconds;
+    let generator = Cost { wait_cores: Some(wait), ..cost(outcome.generator) };
+    let server = outcome.server.map(cost);
     let mut latency_us = LatencyMicros { connect: outcome.census.latency.percentiles(), ..LatencyMicros::default() };
     let (mut lag_us, mut rates, mut remarks) = (None, None, Vec::new());
     if let Some(measured) = &measured {
@@ -200,6 +204,7 @@ fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Opt
     let allowed = plan.server_pid.and_then(sample::server_cpus);
     let busy = messages.map(|_| Busy {
         generator: generator.cpu_cores,
+        generator_wait: wait,
         server: server.and_then(|server| Some((server.cpu_cores, allowed?))),
     });
     let (verdict, reasons) = verdict::judge(&outcome.census, messages.as_ref(), lag_us.as_ref(), busy, remarks);

@@ -10,10 +10,14 @@ pub(crate) const LAG_P99_MAX_US: f64 = 1000.0;
 /// CPU of the generator's thread from which on it is taken for saturated.
 pub(crate) const CPU_MAX_CORES: f64 = 0.95;
 
+/// Share of the time that the generator may wait for a CPU that others use.
+pub(crate) const WAIT_MAX_CORES: f64 = 0.10;
+
 /// CPU use of both sides in cores; of the server also how many it may use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Busy {
     pub(crate) generator: f64,
+    pub(crate) generator_wait: f64,
     pub(crate) server: Option<(f64, u32)>,
 }
 
@@ -28,7 +32,8 @@ pub(crate) fn judge(
     let mut reasons = wrong_connections(census);
     reasons.extend(messages.into_iter().flat_map(wrong_messages));
     let failed = !reasons.is_empty();
-    let saturated: Vec<String> = [lag.and_then(late), busy.and_then(saturated)].into_iter().flatten().collect();
+    let saturated: Vec<String> =
+        [lag.and_then(late), busy.and_then(saturated), busy.and_then(starved)].into_iter().flatten().collect();
     let verdict = match (failed, saturated.is_empty()) {
         (true, _) => Verdict::Failed,
         (false, false) => Verdict::Invalid,
@@ -86,6 +91,17 @@ fn saturated(busy: Busy) -> Option<String> {
     })
 }
 
+fn starved(busy: Busy) -> Option<String> {
+    let wait = busy.generator_wait;
+    (wait > WAIT_MAX_CORES).then(|| {
+        format!(
+            "the generator waited for a CPU in {:.0} % of the time, the bound is {:.0} %: give it one of its own (--cpu)",
+            wait * 100.0,
+            WAIT_MAX_CORES * 100.0
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,13 +115,15 @@ mod tests {
         let good = Messages { sent: 1, delivered: 1, ..Messages::default() };
         let bad = Messages { lost: 1, ..good };
         let census = Census::default();
-        let busy = |generator, server| Some(Busy { generator, server });
+        let busy = |generator, server| Some(Busy { generator, generator_wait: 0.0, server });
         let verdict = |messages, p99, busy| judge(&census, Some(messages), Some(&lag(p99)), busy, Vec::new());
         assert_eq!(verdict(&good, 999.0, busy(0.5, None)), (Verdict::Ok, Vec::new()));
         assert_eq!(verdict(&good, 1001.0, busy(0.5, None)).0, Verdict::Invalid);
         assert_eq!(verdict(&good, 1.0, busy(0.96, None)).0, Verdict::Invalid);
         assert_eq!(verdict(&good, 1.0, busy(0.96, Some((1.5, 2)))).0, Verdict::Invalid);
         assert_eq!(verdict(&good, 1.0, busy(0.96, Some((0.97, 1)))).0, Verdict::Ok);
+        let starved = Some(Busy { generator: 0.2, generator_wait: 0.3, server: None });
+        assert_eq!(verdict(&good, 1.0, starved).0, Verdict::Invalid);
         let (seen, reasons) = verdict(&bad, 2000.0, busy(0.5, None));
         assert_eq!((seen, reasons.len()), (Verdict::Failed, 2));
         assert_eq!(reasons[0], "1 messages lost");

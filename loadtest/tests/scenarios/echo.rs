@@ -104,7 +104,10 @@ fn an_open_loop_reports_its_lag_and_the_json_has_the_documented_fields() {
         assert_eq!(keys(pointer), ["count", "max", "mean", "p50", "p90", "p99", "p999"]);
     }
     for pointer in ["/generator", "/server"] {
-        assert_eq!(keys(pointer), ["bytes_per_connection", "cpu_cores", "cpu_s", "rss_bytes", "us_per_message"]);
+        assert_eq!(
+            keys(pointer),
+            ["bytes_per_connection", "cpu_cores", "cpu_s", "rss_bytes", "us_per_message", "wait_cores"]
+        );
     }
     assert_eq!(keys("/environment"), ["cpus", "git", "kernel", "mem", "reactor"]);
     assert_eq!((&json["messages"]["sent"], &json["loop"]), (&150.into(), &"open".into()));
