@@ -1,7 +1,6 @@
 //! The floor of the echo benches: the least work on epoll that makes a WebSocket client believe it was echoed. It finds
 //! frame ends, unmasks in place and writes back; it checks nothing, and is no server for anybody else.
 
-use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -36,7 +35,8 @@ fn main() -> io::Result<()> {
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     let key = |fd: i32| EventData::new_u64(fd as u64);
     epoll::add(&epoll, &listener, key(listener.as_raw_fd()), EventFlags::IN)?;
-    let mut conns: HashMap<u64, Conn> = HashMap::new();
+    // By descriptor: the kernel hands out the lowest free one.
+    let mut conns: Vec<Option<Conn>> = Vec::new();
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut events = Vec::with_capacity(EVENTS);
     loop {
@@ -50,12 +50,15 @@ fn main() -> io::Result<()> {
                     stream.set_nodelay(true)?;
                     let fd = stream.as_raw_fd();
                     epoll::add(&epoll, &stream, key(fd), EventFlags::IN)?;
-                    conns.insert(fd as u64, Conn { stream, upgraded: false, rest: Vec::new() });
+                    let at = fd as usize;
+                    conns.resize_with(conns.len().max(at + 1), || None);
+                    conns[at] = Some(Conn { stream, upgraded: false, rest: Vec::new() });
                 }
-            } else if let Some(conn) = conns.get_mut(&fd)
+            } else if let Some(slot) = conns.get_mut(fd as usize)
+                && let Some(conn) = slot
                 && !serve(conn, &mut buffer).unwrap_or(false)
             {
-                conns.remove(&fd);
+                *slot = None;
             }
         }
     }
