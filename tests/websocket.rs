@@ -61,7 +61,7 @@ fn two_people_talk() {
         assert_eq!(a.expect("message-ack")["data"]["duplicate"], true);
         a.send(&send_message(chat, "last", "the end")).unwrap();
         assert_eq!(b.expect("new-message")["data"]["clientMsgId"], "last");
-        b.send(&json!({"type": "mark-read", "data": {"conversationId": chat, "seqId": 1 << 40}})).unwrap();
+        b.send(&json!({"type": "mark-read", "data": {"conversationId": chat, "seqId": 1_i64 << 40}})).unwrap();
         let updated = b.expect("conversation-updated")["data"].clone();
         assert_eq!((&updated["conversationId"], &updated["updates"]["unreadCount"]), (&json!(chat), &json!(0)));
         b.send(&json!({"type": "ping"})).unwrap();

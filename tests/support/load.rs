@@ -140,7 +140,7 @@ fn talk(talker: &Mutex<Talker>, whereabouts: &Whereabouts, stop: &AtomicBool, mu
 /// One session. Unacknowledged messages of earlier ones are resent at once or after many others, as chance has it.
 fn converse(session: &mut Session, talker: &Mutex<Talker>, stop: &AtomicBool, random: &mut Seeded) -> Result<(), Ended> {
     let mut late = talker.lock().unwrap().unacked.clone();
-    let mut resend_after = [0, 0, 200, 3000][random.within(0..4) as usize];
+    let mut resend_after = [0_u32, 0, 200, 3000][random.within(0..4) as usize];
     loop {
         let stopping = stop.load(Ordering::Relaxed);
         if resend_after == 0 || stopping {

@@ -1,5 +1,5 @@
 //! A really running server and clients to talk to it. Owns processes and sockets of a test; never asserts a rule.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part of these helpers")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests fail by panicking and explain on standard error")]
 
 pub mod chat;
