@@ -93,7 +93,7 @@ async fn serve(config: &Config) -> Result<(), String> {
         gateway,
         incarnation,
         tokens: key,
-        bus_healthy: takes_messages(&parts.bus, preparing, storing),
+        bus_healthy: takes_messages(&parts, preparing, storing),
         clock: parts.clock.clone(),
         shard_metrics: metrics::of(&plane, parts.bus.clone()),
     };
@@ -132,28 +132,31 @@ async fn catch_up(parts: &Embedded, config: &Config, storing: &watch::Receiver<g
         }
         tracing::info!("storing what the log held when the last process ended");
     }
-    let highest = parts.store.highest_message_id().await.map_err(|error| error.to_string())?;
+    let highest = parts.store.highest_id().await.map_err(|error| error.to_string())?;
     parts.uid.start_above(highest).map_err(|error| error.to_string())
 }
 
-/// Whether messages are taken: the log works, and so do those who read it.
+/// Whether messages are taken: the log and the store work, and so do those who read the log.
 fn takes_messages(
-    bus: &LogBus,
+    parts: &Embedded,
     mut preparing: watch::Receiver<gochat_logic::Health>,
     mut storing: watch::Receiver<gochat_task::Health>,
 ) -> watch::Receiver<bool> {
     let (tell, told) = watch::channel(true);
-    let mut log = bus.health();
+    let mut log = parts.bus.health();
+    let mut store = parts.store.health();
     tokio::spawn(async move {
         loop {
             let takes = *log.borrow_and_update() == BusHealth::Ok
+                && *store.borrow_and_update()
                 && *preparing.borrow_and_update() == gochat_logic::Health::Working
                 && *storing.borrow_and_update() == gochat_task::Health::Working;
             if tell.send_replace(takes) != takes {
-                tracing::warn!(takes, log = ?*log.borrow(), "whether messages are taken has changed");
+                tracing::warn!(takes, log = ?*log.borrow(), store = *store.borrow(), "whether messages are taken has changed");
             }
             let changed = tokio::select! {
                 changed = log.changed() => changed,
+                changed = store.changed() => changed,
                 changed = preparing.changed() => changed,
                 changed = storing.changed() => changed,
             };

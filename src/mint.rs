@@ -40,7 +40,7 @@ async fn mint(args: &MintArgs, config: &Config, dir: &DataDir) -> Result<(), Str
     let password_hash = gochat_logic::hash_password(&args.password, config.auth.bcrypt_cost).map_err(|refusal| refusal.message)?;
     let clock = SystemClock::shared();
     let uid = Snowflake::new(1, clock.clone()).map_err(|error| error.to_string())?;
-    let highest = store.highest_message_id().await.map_err(|error| error.to_string())?;
+    let highest = store.highest_id().await.map_err(|error| error.to_string())?;
     uid.start_above(highest).map_err(|error| error.to_string())?;
     let numbers: Vec<u32> = (1..=args.count).collect();
     for batch in numbers.chunks(BATCH) {

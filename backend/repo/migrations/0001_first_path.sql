@@ -32,7 +32,7 @@ CREATE TABLE conversations (
     info_version       INTEGER NOT NULL DEFAULT 1,
     membership_version INTEGER NOT NULL DEFAULT 1,
     created_at         INTEGER NOT NULL,
-    updated_at         INTEGER NOT NULL             -- last activity
+    updated_at         INTEGER NOT NULL             -- change time, for delta sync (D4)
 ) STRICT;
 
 CREATE TABLE conversation_members (
@@ -96,6 +96,7 @@ CREATE TABLE parked_records (
     partition       INTEGER NOT NULL,
     log_offset      INTEGER NOT NULL,
     conversation_id TEXT    NOT NULL,
+    message_id      INTEGER NOT NULL,               -- 0: unknown
     reason          TEXT    NOT NULL,
     message         BLOB    NOT NULL,               -- an encoded gochat.bus.v1.PersistMessage
     parked_at       INTEGER NOT NULL

@@ -16,7 +16,7 @@ use gochat_repo::store::pipeline::{Parked, PersistTx, PrepareAnswer, PrepareLook
 use gochat_repo::store::token::{ConsumeToken, Consumed, NewRefreshToken, Revocation};
 use gochat_repo::store::user::{NewUser, Status, User, UserChange};
 use gochat_repo::store::{ConversationStore, MessageStore, PipelineStore, Result, StoreError, TokenStore, UserStore};
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, watch};
 
 use crate::chaos::{Chaos, Fate, locked};
 use crate::persist_tx::MemoryTx;
@@ -157,6 +157,11 @@ impl PipelineStore for MemoryStore {
     async fn parked(&self, limit: u32) -> Result<Vec<Parked>> {
         self.read(|inner| inner.tables.parked.iter().take(limit as usize).cloned().collect()).await
     }
+
+    /// Its disk never fails.
+    fn health(&self) -> watch::Receiver<bool> {
+        watch::channel(true).1
+    }
 }
 
 #[async_trait]
@@ -197,7 +202,7 @@ impl MessageStore for MemoryStore {
         not_simulated()
     }
 
-    async fn highest_message_id(&self) -> Result<i64> {
+    async fn highest_id(&self) -> Result<i64> {
         self.read(|inner| inner.tables.rows.keys().next_back().copied().unwrap_or(0)).await
     }
 }
@@ -262,6 +267,10 @@ impl ConversationStore for MemoryStore {
     }
 
     async fn conversation_list(&self, _query: ListQuery) -> Result<Vec<ListedConversation>> {
+        not_simulated()
+    }
+
+    async fn change_time(&self) -> Result<i64> {
         not_simulated()
     }
 

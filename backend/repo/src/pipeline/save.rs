@@ -111,6 +111,8 @@ struct Hopeless<'a> {
     conversation: &'a str,
     /// Key of the conversation, if there is one.
     key: Option<i64>,
+    /// 0: unknown.
+    message_id: i64,
     reason: &'static str,
     bytes: Bytes,
 }
@@ -138,6 +140,7 @@ impl<'a> Plan<'a> {
                     offset: record.offset,
                     conversation: "",
                     key: None,
+                    message_id: 0,
                     reason: "not a persist record",
                     bytes: bytes.clone(),
                 }),
@@ -165,6 +168,7 @@ impl<'a> Plan<'a> {
                 offset,
                 conversation: &message.conversation_id,
                 key: roster.map(|r| r.key),
+                message_id: message.message_id.max(0),
                 reason,
                 bytes: message.encode_to_vec().into(),
             });
@@ -192,8 +196,15 @@ impl Effects {
             if let Some(conversation) = hopeless.key {
                 advances.insert(conversation, Advance { conversation, parked: true, ..Advance::default() });
             }
-            let (conversation, bytes) = (hopeless.conversation.to_owned(), hopeless.bytes.clone());
-            effects.park(partition, hopeless.offset, conversation, hopeless.reason.into(), bytes, now_ms);
+            effects.parked.push(Parked {
+                partition,
+                log_offset: hopeless.offset,
+                conversation: hopeless.conversation.to_owned(),
+                message_id: hopeless.message_id,
+                reason: hopeless.reason.into(),
+                message: hopeless.bytes.clone(),
+                parked_at_ms: now_ms,
+            });
         }
         for ((candidate, offset), fate) in plan.candidates.iter().zip(&plan.offsets).zip(settled.fates) {
             let message = candidate.message;
@@ -207,7 +218,6 @@ impl Effects {
                         advance.last_seq = message.seq_id;
                         advance.last_message_id = message.message_id;
                     }
-                    advance.last_at_ms = advance.last_at_ms.max(message.created_at_ms);
                     pass(advance, message.seq_id);
                 }
                 Fate::Void(row) => {
@@ -218,8 +228,15 @@ impl Effects {
                 }
                 Fate::Parked(reason) => {
                     advance.parked = true;
-                    let (conversation, bytes) = (message.conversation_id.clone(), message.encode_to_vec().into());
-                    effects.park(partition, *offset, conversation, reason, bytes, now_ms);
+                    effects.parked.push(Parked {
+                        partition,
+                        log_offset: *offset,
+                        conversation: message.conversation_id.clone(),
+                        message_id: message.message_id,
+                        reason,
+                        message: message.encode_to_vec().into(),
+                        parked_at_ms: now_ms,
+                    });
                     continue;
                 }
             }
@@ -238,18 +255,6 @@ impl Effects {
         effects.answer.parked = effects.parked.len() as u32;
         effects.answer.outbox_pending = !effects.outbox.is_empty();
         effects
-    }
-
-    fn park(
-        &mut self,
-        partition: u32,
-        log_offset: i64,
-        conversation: String,
-        reason: String,
-        message: Bytes,
-        now: i64,
-    ) {
-        self.parked.push(Parked { partition, log_offset, conversation, reason, message, parked_at_ms: now });
     }
 }
 

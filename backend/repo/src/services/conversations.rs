@@ -55,12 +55,12 @@ impl ConversationService for Conversations {
             offset: (page - 1) * size,
             limit: size + 1,
         };
-        let server_time = convert::seconds(self.clock.unix_ms()) - SERVER_TIME_BACK_SECONDS;
+        // Before the read: what the read misses has this time or a later one.
+        let change_time = self.store.change_time().await.map_err(fail::store)?;
         let mut rows = self.store.conversation_list(query).await.map_err(fail::store)?;
         let has_more = rows.len() as i64 > size;
         rows.truncate(size as usize);
         let total = rows.first().map_or(0, |row| row.total);
-        let parked = rows.iter().any(|row| row.conversation.head.parked);
         let mut conversations: Vec<_> = rows.into_iter().map(|row| listed(row, &request)).collect();
         self.raise_assigned(&mut conversations).await?;
         let pagination = common::Pagination { page: page as i32, page_size: size as i32, total, has_more };
@@ -68,8 +68,8 @@ impl ConversationService for Conversations {
             conversations,
             pagination: Some(pagination),
             removed_ids: Vec::new(),
-            server_time,
-            complete: !has_more && request.type_filter == 0 && !parked,
+            server_time: convert::seconds(change_time) - SERVER_TIME_BACK_SECONDS,
+            complete: !has_more && request.type_filter == 0,
         }))
     }
 

@@ -5,7 +5,7 @@ use super::{convert, fail};
 use crate::directory::Directory;
 use crate::services::revoked::RevokedUsers;
 use crate::store::Store;
-use crate::store::user::Status as Standing;
+use crate::store::user::{Status as Standing, User};
 use gochat_infra::clock::Clock;
 use gochat_proto::im::repo::v1::online_status_service_server::OnlineStatusService;
 use gochat_proto::im::repo::v1::{
@@ -22,8 +22,6 @@ use tonic::{Request, Response, Status};
 
 const USERS_MAX: usize = 1000;
 const DEVICES_DEFAULT: usize = 5;
-/// Close code of a session whose token or account was revoked (spec 02 §6).
-const CLOSE_REVOKED: i32 = 4001;
 
 /// The service. Cheap to clone.
 #[derive(Clone)]
@@ -89,9 +87,9 @@ impl Presence {
         // Sessions of users who stand in this call twice are followed here.
         let mut standing: std::collections::HashMap<i64, Vec<Session>> = users.iter().copied().zip(known).collect();
         let (mut added, mut removed) = (Vec::new(), Vec::new());
-        for ((user, entry), reason) in users.iter().zip(entries).zip(revoked) {
-            if let Some(reason) = reason {
-                answer.revoked.push(revoked_session(*user, entry.address, reason));
+        for ((user, entry), ban) in users.iter().zip(entries).zip(revoked) {
+            if let Some(ban) = ban {
+                answer.revoked.push(revoked_session(*user, entry.address, ban));
                 continue;
             }
             let session = gateway.session(entry, now);
@@ -114,18 +112,16 @@ impl Presence {
     }
 
     /// For each connection: why it must not be.
-    async fn revoked_now(&self, users: &[i64], entries: &[PresenceEntry]) -> Result<Vec<Option<&'static str>>, Status> {
+    async fn revoked_now(&self, users: &[i64], entries: &[PresenceEntry]) -> Result<Vec<Option<Ban>>, Status> {
         let accounts = self.directory.users(users.iter().copied()).await.map_err(fail::store)?;
         let hashes: Vec<String> = entries.iter().map(|e| e.token_hash.clone()).collect();
         let listed = match hashes.iter().all(String::is_empty) {
             true => vec![false; hashes.len()],
             false => self.store.blacklisted(&hashes, self.now()).await.map_err(fail::store)?,
         };
-        let judge = |((user, entry), listed): ((&i64, &PresenceEntry), bool)| match accounts.get(user) {
-            None => Some("no such account"),
-            Some(account) if account.status != Standing::Normal => Some("account disabled"),
-            Some(account) if entry.token_version < account.token_version => Some("token revoked"),
-            Some(_) => listed.then_some("token revoked"),
+        let judge = |((user, entry), listed): ((&i64, &PresenceEntry), bool)| {
+            let account = accounts.get(user).map(Arc::as_ref);
+            Ban::of(account, entry.token_version).or(listed.then_some(Ban::Token))
         };
         Ok(users.iter().zip(entries).zip(listed).map(judge).collect())
     }
@@ -151,14 +147,11 @@ impl Presence {
         let sessions = self.sessions.of(&suspects).await.map_err(fail::cache)?;
         let mut revoked = Vec::new();
         for (user, sessions) in suspects.iter().zip(sessions) {
-            let account = accounts.get(user);
-            for session in sessions {
-                let is_here = session.gateway_id == gateway.id && session.gateway_incarnation == gateway.incarnation;
-                let is_void =
-                    account.is_none_or(|a| a.status != Standing::Normal || session.token_version < a.token_version);
-                if is_here && is_void {
-                    revoked.push(revoked_session(*user, session.address, "token revoked"));
-                }
+            let account = accounts.get(user).map(Arc::as_ref);
+            let is_here = |s: &&Session| s.gateway_id == gateway.id && s.gateway_incarnation == gateway.incarnation;
+            for session in sessions.iter().filter(is_here) {
+                let ban = Ban::of(account, session.token_version);
+                revoked.extend(ban.map(|ban| revoked_session(*user, session.address, ban)));
             }
         }
         Ok(revoked)
@@ -297,6 +290,37 @@ impl OnlineStatusService for Presence {
     }
 }
 
+/// Why a session must not be.
+#[derive(Clone, Copy)]
+enum Ban {
+    /// No such account.
+    Unknown,
+    /// The account may not act.
+    Disabled,
+    /// The token was revoked.
+    Token,
+}
+
+impl Ban {
+    /// Judges an account and the version its token carries.
+    fn of(account: Option<&User>, token_version: i64) -> Option<Ban> {
+        match account {
+            None => Some(Ban::Unknown),
+            Some(account) if account.status != Standing::Normal => Some(Ban::Disabled),
+            Some(account) => (token_version < account.token_version).then_some(Ban::Token),
+        }
+    }
+
+    /// Close code (spec 02 §6) and reason.
+    fn close(self) -> (i32, &'static str) {
+        match self {
+            Ban::Unknown => (4001, "no such account"),
+            Ban::Disabled => (4003, "account disabled"),
+            Ban::Token => (4001, "token revoked"),
+        }
+    }
+}
+
 /// How many sessions a user may have.
 #[derive(Clone, Copy)]
 struct Policy {
@@ -340,8 +364,9 @@ fn gateway(id: &str, incarnation: u64) -> Result<Gateway<'_>, Status> {
     Ok(Gateway { id, incarnation })
 }
 
-fn revoked_session(user: i64, address: u64, reason: &str) -> RevokedSession {
-    RevokedSession { user_id: user.to_string(), address, close_code: CLOSE_REVOKED, reason: reason.to_owned() }
+fn revoked_session(user: i64, address: u64, ban: Ban) -> RevokedSession {
+    let (close_code, reason) = ban.close();
+    RevokedSession { user_id: user.to_string(), address, close_code, reason: reason.to_owned() }
 }
 
 fn replaced_session(user: i64, old: &Session) -> ReplacedSession {

@@ -95,7 +95,6 @@ async fn put(store: &dyn Store, rows: &[MessageRow<'_>]) {
         conversation: last.conversation,
         last_seq: last.seq,
         last_message_id: last.id,
-        last_at_ms: last.created_at_ms,
         stored_through_seq: last.seq,
         parked: false,
     };
@@ -144,8 +143,18 @@ async fn conversations(store: &dyn Store) {
     let rosters = store.rosters(&asked).await.unwrap();
     assert_eq!(rosters.len(), 1);
     assert_eq!((rosters[0].key, rosters[0].members.as_slice()), (made.head.key, [1, 2].as_slice()));
-    let members = store.members("single_1_2", &[2, 3]).await.unwrap();
-    assert_eq!(members.iter().map(|m| m.user.id).collect::<Vec<_>>(), [2]);
+    let (other, _) = store.create_conversation(new_single(2, 3)).await.unwrap();
+    for (asked, there) in
+        [(vec![1], vec![1]), (vec![3], vec![]), (vec![3, 2], vec![2]), (vec![2, 3, 1, 99], vec![1, 2])]
+    {
+        let mut members = store.members("single_1_2", &asked).await.unwrap();
+        members.sort_unstable_by_key(|m| m.user.id);
+        assert_eq!(members.iter().map(|m| m.user.id).collect::<Vec<_>>(), there, "among {asked:?}");
+        assert!(members.iter().all(|m| (m.role, m.muted, m.joined_at_ms) == (1, false, NOW)));
+    }
+    let members = store.members(&other.id, &[3]).await.unwrap();
+    assert_eq!(members[0].user.username, "c");
+    assert_eq!(store.members("single_1_99", &[1]).await.unwrap(), []);
 }
 
 async fn epochs_and_bounds(store: &dyn Store) {
@@ -227,7 +236,9 @@ async fn messages(store: &dyn Store) {
     let at: Vec<i64> = tx.rows_at(&[(key, 9), (key, 4711), (key + 1, 9)]).await.unwrap().iter().map(|r| r.id).collect();
     assert_eq!(at, [9]);
     tx.commit().await.unwrap();
-    assert_eq!(store.highest_message_id().await.unwrap(), 401);
+    assert_eq!(store.highest_id().await.unwrap(), 401);
+    store.create_user(new_user(500, "late")).await.unwrap();
+    assert_eq!(store.highest_id().await.unwrap(), 500, "of a user");
 }
 
 async fn transactions_leave_no_trace(store: &dyn Store) {
@@ -239,7 +250,7 @@ async fn transactions_leave_no_trace(store: &dyn Store) {
     tx.add_outbox(&[Bytes::from_static(b"ack")]).await.unwrap();
     tx.set_log_state(LogState { next_offset: 9, epoch_seen: 2 }).await.unwrap();
     drop(tx);
-    assert_eq!(store.highest_message_id().await.unwrap(), 0);
+    assert_eq!(store.highest_id().await.unwrap(), 2, "of a user");
     assert_eq!(store.positions().await.unwrap(), []);
     let lookup = PrepareLookup { claims: vec![1], ..PrepareLookup::default() };
     assert_eq!(store.prepare_lookup(lookup).await.unwrap().claims, []);
@@ -249,6 +260,7 @@ async fn transactions_leave_no_trace(store: &dyn Store) {
         partition: 2,
         log_offset: 8,
         conversation: "single_1_2".into(),
+        message_id: 77,
         reason: "why".into(),
         message: Bytes::from_static(b"bytes"),
         parked_at_ms: NOW,
@@ -262,6 +274,7 @@ async fn transactions_leave_no_trace(store: &dyn Store) {
     assert_eq!(tx.log_state().await.unwrap(), LogState { next_offset: 9, epoch_seen: 2 });
     drop(tx);
     assert_eq!(store.parked(10).await.unwrap(), [parked]);
+    assert_eq!(store.highest_id().await.unwrap(), 77, "of a parked message");
     let outbox = store.outbox(10).await.unwrap();
     assert_eq!(outbox.iter().map(|(_, ack)| ack.as_ref()).collect::<Vec<_>>(), [b"one".as_slice(), b"two"]);
     assert_eq!(store.outbox(1).await.unwrap().len(), 1);
@@ -278,18 +291,16 @@ async fn heads(store: &dyn Store) {
         tx.commit().await.unwrap();
         store.conversations(&["single_1_2".into()]).await.unwrap().remove(0)
     };
-    let moved = Advance {
-        conversation: key,
-        last_seq: 5,
-        last_message_id: 50,
-        last_at_ms: NOW + 5,
-        stored_through_seq: 6,
-        parked: false,
-    };
+    let moved = Advance { conversation: key, last_seq: 5, last_message_id: 50, stored_through_seq: 6, parked: false };
+    let began = store.change_time().await.unwrap();
     let head = step(moved).await;
-    assert_eq!((head.head.last_seq, head.head.stored_through_seq, head.updated_at_ms), (5, 6, NOW + 5));
-    let lower = Advance { last_seq: 4, last_at_ms: NOW, stored_through_seq: 5, ..moved };
-    assert_eq!(step(lower).await, head, "lower values change nothing");
+    assert_eq!((head.head.last_seq, head.head.stored_through_seq), (5, 6));
+    assert!(head.updated_at_ms >= began, "a change that was not visible yet has a later time");
+    let lower = step(Advance { last_seq: 4, stored_through_seq: 5, ..moved }).await;
+    assert_eq!(lower.head, head.head, "lower values change nothing");
+    assert!(lower.updated_at_ms >= head.updated_at_ms, "change times never step back");
+    let passed = step(Advance { last_seq: 0, ..moved }).await;
+    assert_eq!(passed.updated_at_ms, lower.updated_at_ms, "nothing was stored in it");
     let head = step(Advance { last_seq: 8, stored_through_seq: 7, parked: true, ..moved }).await;
     assert_eq!((head.head.last_seq, head.head.stored_through_seq, head.head.parked), (8, 7, true));
     let head = step(Advance { last_seq: 9, stored_through_seq: 9, ..moved }).await;
@@ -350,12 +361,13 @@ async fn lists_and_pointers(store: &dyn Store) {
     };
     assert_eq!(raise(1, None).await, RaisedPointer { previous: 0, current: 1, unread: 1 });
     assert_eq!(raise(0, None).await, RaisedPointer { previous: 1, current: 1, unread: 1 }, "the greatest wins");
-    assert_eq!(raise(-1, None).await, RaisedPointer { previous: 1, current: 3, unread: 0 });
-    assert_eq!(raise(1 << 40, Some(4)).await.current, 4, "nobody has read what was not handed out");
     store.reserve_sequences(&[(first, 1000)]).await.unwrap();
-    assert_eq!(raise(1 << 40, None).await.current, 1000, "counters unknown: the reserved bound");
+    assert_eq!(raise(-1, None).await, RaisedPointer { previous: 1, current: 3, unread: 0 });
+    assert_eq!(raise(1 << 40, None).await.current, 3, "counters unknown: the highest stored");
+    assert_eq!(raise(1 << 40, Some(4)).await.current, 4, "nobody has read what was not handed out");
+    assert_eq!(raise(-1, Some(5)).await.current, 5, "all that was handed out");
     let pointer = store.read_pointer(1, "single_1_2").await.unwrap().unwrap();
-    assert_eq!((pointer.last_read_seq, pointer.updated_at_ms), (1000, NOW + 9));
+    assert_eq!((pointer.last_read_seq, pointer.updated_at_ms), (5, NOW + 9));
     assert_eq!(store.read_pointer(3, "single_1_2").await.unwrap(), None, "no member");
     let stranger = RaisePointer { user: 3, conversation: "single_1_2".into(), seq: 1, assigned: None, now_ms: NOW };
     assert_eq!(store.raise_read_pointer(stranger).await.unwrap(), None);

@@ -28,6 +28,10 @@ pub trait ConversationStore: Send + Sync + 'static {
     /// (spec 05 §4.1).
     async fn conversation_list(&self, query: ListQuery) -> Result<Vec<ListedConversation>>;
 
+    /// Unix milliseconds by the clock of change times: every change that a list does not show yet will have this time or a
+    /// later one, so a delta that starts here misses nothing (D4). Never steps back.
+    async fn change_time(&self) -> Result<i64>;
+
     /// Raises a read pointer; a lower value changes nothing. `None`: no such conversation or not a member.
     async fn raise_read_pointer(&self, raise: RaisePointer) -> Result<Option<RaisedPointer>>;
 
@@ -81,7 +85,7 @@ pub struct Conversation {
     pub member_count: i32,
     /// Unix milliseconds.
     pub created_at_ms: i64,
-    /// Last activity, Unix milliseconds.
+    /// Change time, Unix milliseconds: of its making or the last message stored in it.
     pub updated_at_ms: i64,
 }
 
@@ -139,7 +143,7 @@ pub struct ListQuery {
     pub user: i64,
     /// 0: all kinds.
     pub kind: i32,
-    /// Only with activity at or after, Unix milliseconds; 0: all.
+    /// Only what changed at or after, Unix milliseconds; 0: all.
     pub since_ms: i64,
     /// Rows to skip.
     pub offset: i64,
@@ -177,9 +181,9 @@ pub struct RaisePointer {
     pub user: i64,
     /// Where.
     pub conversation: String,
-    /// Up to here; negative: the highest stored.
+    /// Up to here; negative: the highest handed out, as far as that is known.
     pub seq: i64,
-    /// Highest number handed out, if known: nobody has read beyond. Unknown: the reserved bound takes its place.
+    /// Highest number handed out, if known: nobody has read beyond. Unknown: the highest stored takes its place.
     pub assigned: Option<i64>,
     /// Unix milliseconds.
     pub now_ms: i64,

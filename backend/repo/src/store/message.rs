@@ -18,8 +18,8 @@ pub trait MessageStore: Send + Sync + 'static {
     /// The newest messages of each of some conversations, at most `limit` each; unknown conversations are left out.
     async fn latest_messages(&self, conversations: &[String], limit: i64) -> Result<Vec<Message>>;
 
-    /// Highest message id stored; 0 without any (C3).
-    async fn highest_message_id(&self) -> Result<i64>;
+    /// Highest id there is of a message, stored or parked, or of a user; 0 without any (C3).
+    async fn highest_id(&self) -> Result<i64>;
 }
 
 /// A stored message.

@@ -6,6 +6,7 @@
 use super::error::Result;
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 /// Epochs, claims, reservations, positions, outbox.
 #[async_trait]
@@ -39,6 +40,10 @@ pub trait PipelineStore: Send + Sync + 'static {
 
     /// Records that could not be stored, oldest first.
     async fn parked(&self, limit: u32) -> Result<Vec<Parked>>;
+
+    /// Whether it can still write: false from the first error of its disk on, and for ever (pipeline.md J2). The sender
+    /// lives as long as the store.
+    fn health(&self) -> watch::Receiver<bool>;
 }
 
 /// One transaction of the persist path (E1). A call that fails ends it: drop it and begin again.
@@ -60,7 +65,8 @@ pub trait PersistTx: Send {
     /// Inserts messages, in order. A message whose id or (conversation, number) is taken is left out.
     async fn insert_messages(&mut self, rows: &[MessageRow<'_>]) -> Result<Inserted>;
 
-    /// Moves conversations, each once in a call. Numbers only rise; a parked conversation's `stored_through_seq` stays.
+    /// Moves conversations, each once in a call. Numbers only rise; a parked conversation's `stored_through_seq` stays. One
+    /// in which something was stored gets a new change time (D4).
     async fn advance(&mut self, advances: &[Advance]) -> Result<()>;
 
     /// Keeps messages that could not be stored.
@@ -179,8 +185,6 @@ pub struct Advance {
     pub last_seq: i64,
     /// The message with that number.
     pub last_message_id: i64,
-    /// Its creation, Unix milliseconds.
-    pub last_at_ms: i64,
     /// Everything at or below is stored or void for ever.
     pub stored_through_seq: i64,
     /// `stored_through_seq` stops here.
@@ -196,6 +200,8 @@ pub struct Parked {
     pub log_offset: i64,
     /// Text id.
     pub conversation: String,
+    /// Its id; 0: unknown.
+    pub message_id: i64,
     /// Why, for the operator.
     pub reason: String,
     /// An encoded `gochat.bus.v1.PersistMessage`.

@@ -44,8 +44,9 @@ impl Bench {
 
     pub(crate) async fn with_hash_bits(claim_hash_bits: u32) -> Bench {
         let directory = tempfile::tempdir().unwrap();
-        let store = open_sqlite(SqliteConfig::new(directory.path().join("gochat.db"))).await.unwrap();
         let clock = ManualClock::at(NOW);
+        let sqlite = SqliteConfig { clock: clock.clone(), ..SqliteConfig::new(directory.path().join("gochat.db")) };
+        let store = open_sqlite(sqlite).await.unwrap();
         let cache = MemoryCacheConfig { clock: clock.clone(), ..MemoryCacheConfig::default() };
         let cache = Arc::new(MemoryCache::new(cache));
         let uid = Arc::new(Snowflake::new(1, clock.clone()).unwrap());

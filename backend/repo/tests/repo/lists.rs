@@ -1,10 +1,12 @@
 //! What clients read: history pages, the conversation list, unread counts, accounts.
 
-use crate::bench::{Bench, CHAT, ask, message, record};
+use crate::bench::{Bench, CHAT, NOW, ask, message, record};
 use gochat_proto::codes::ErrorCode;
 use gochat_proto::common::v1::Pagination;
 use gochat_proto::failure::Failure;
 use gochat_proto::im::repo::v1::*;
+use gochat_repo::store::pipeline::Advance;
+use std::time::Duration;
 
 async fn filled(count: i64) -> Bench {
     let bench = Bench::new().await;
@@ -138,4 +140,50 @@ async fn accounts_are_found_by_name_and_passwords_compared() {
     let asked = GetUsersRequest { user_ids: vec!["1".into(), "99".into(), berta.id.clone()] };
     let answer = users.get_users(ask(asked)).await.unwrap().into_inner();
     assert_eq!((answer.users.len(), answer.missing_ids), (2, vec!["99".to_owned()]));
+}
+
+async fn list(bench: &Bench, user: &str, last_sync_time: i64) -> GetUserConversationsWithDetailsResponse {
+    let request = GetUserConversationsWithDetailsRequest {
+        user_id: user.into(),
+        last_sync_time,
+        ..GetUserConversationsWithDetailsRequest::default()
+    };
+    bench.conversations().get_user_conversations_with_details(ask(request)).await.unwrap().into_inner()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d4_a_delta_brings_what_was_stored_long_after_it_was_sent() {
+    let bench = Bench::new().await;
+    bench.clock.advance(Duration::from_secs(600));
+    let first = list(&bench, "2", 0).await;
+    assert_eq!(first.server_time, NOW / 1000 + 600 - 5);
+    assert_eq!(list(&bench, "2", first.server_time).await.conversations.len(), 0);
+    // Stamped ten minutes before it is stored.
+    bench.save(vec![(0, record(1, vec![message(10, 1, "a", "late")]))]).await;
+    let delta = list(&bench, "2", first.server_time).await;
+    assert_eq!(delta.conversations.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), [CHAT]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d4_a_change_being_written_holds_the_server_time_down() {
+    let bench = Bench::new().await;
+    let key = bench.store.conversations(&[CHAT.into()]).await.unwrap()[0].head.key;
+    let mut slow = bench.store.begin_persist(0, NOW).await.unwrap();
+    let advance = Advance { conversation: key, last_seq: 1, last_message_id: 1, ..Advance::default() };
+    slow.advance(&[advance]).await.unwrap();
+    bench.clock.advance(Duration::from_secs(60));
+    let before = list(&bench, "2", 0).await;
+    assert_eq!(before.server_time, NOW / 1000 - 5, "not past the change that it does not show");
+    slow.commit().await.unwrap();
+    assert_eq!(list(&bench, "2", before.server_time).await.conversations[0].last_seq_id, 1);
+    assert_eq!(list(&bench, "2", 0).await.server_time, NOW / 1000 + 60 - 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d2_a_parked_conversation_leaves_the_list_complete() {
+    let bench = filled(1).await;
+    bench.save(vec![(1, record(1, vec![message(20, 1, "taken", "other")]))]).await;
+    assert!(!bench.history(0, 0, 10, true).await.complete, "its own history");
+    let list = list(&bench, "1", 0).await;
+    assert_eq!((list.conversations.len(), list.complete), (1, true));
 }

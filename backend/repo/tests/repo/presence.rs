@@ -1,6 +1,7 @@
 //! Presence: registrations, policies, races between lives of connections and gateways (pipeline.md F3, H2).
 
 use crate::bench::{Bench, ask};
+use gochat_proto::common::v1::UserStatus;
 use gochat_proto::im::repo::v1::*;
 
 fn entry(user: &str, address: u64) -> PresenceEntry {
@@ -105,7 +106,7 @@ async fn revoked_sessions_must_go() {
     send(&bench, BatchUpdateRequest { online: vec![entry("1", 1)], ..update("gateway-1", 5) }).await;
     bench.tokens().blacklist(ask(BlacklistRequest { token_hash: hash.clone(), ttl_seconds: 100 })).await.unwrap();
     let answer = send(&bench, BatchUpdateRequest { online: vec![with_token("2", 2)], ..update("gateway-1", 5) }).await;
-    assert_eq!(answer.revoked.iter().map(|r| r.address).collect::<Vec<_>>(), [2]);
+    assert_eq!(answer.revoked.iter().map(|r| (r.address, r.close_code)).collect::<Vec<_>>(), [(2, 4001)]);
     assert!(addresses(&bench, "2").await.is_empty() && answer.became_online.is_empty());
     bench.tokens().revoke_user(ask(RevokeUserRequest { user_id: "1".into() })).await.unwrap();
     let alive = BatchUpdateRequest { alive: vec!["1".into(), "2".into()], ..update("gateway-1", 5) };
@@ -114,4 +115,33 @@ async fn revoked_sessions_must_go() {
     let new_token = PresenceEntry { token_version: 1, ..entry("1", 3) };
     let answer = send(&bench, BatchUpdateRequest { online: vec![new_token], ..update("gateway-1", 5) }).await;
     assert!(answer.revoked.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disabled_accounts_sessions_are_told_not_to_come_back() {
+    let bench = Bench::new().await;
+    send(&bench, BatchUpdateRequest { online: vec![entry("1", 1)], ..update("gateway-1", 5) }).await;
+    let disable = UpdateUserRequest {
+        user_id: "1".into(),
+        update_mask: vec!["status".into()],
+        status: UserStatus::Disabled.into(),
+        ..UpdateUserRequest::default()
+    };
+    bench.users().update_user(ask(disable)).await.unwrap();
+    let codes = |answer: &BatchUpdateResponse| -> Vec<(u64, i32)> {
+        answer.revoked.iter().map(|r| (r.address, r.close_code)).collect()
+    };
+    let alive = BatchUpdateRequest { alive: vec!["1".into()], ..update("gateway-1", 5) };
+    assert_eq!(codes(&send(&bench, alive).await), [(1, 4003)], "an open one");
+    let again = BatchUpdateRequest { online: vec![entry("1", 2)], ..update("gateway-1", 5) };
+    assert_eq!(codes(&send(&bench, again).await), [(2, 4003)], "a new one");
+    let single = SetUserOnlineRequest {
+        user_id: "1".into(),
+        gateway_id: "gateway-1".into(),
+        gateway_incarnation: 5,
+        address: 3,
+        ..SetUserOnlineRequest::default()
+    };
+    let answer = bench.presence().set_user_online(ask(single)).await.unwrap().into_inner();
+    assert_eq!((answer.success, answer.revoked.unwrap().close_code), (false, 4003));
 }

@@ -1,11 +1,13 @@
 //! The connections, the translation of SQLite's errors, and what only this process writes and so keeps in memory.
 
 use super::super::error::{Result, StoreError};
+use super::changes::ChangeClock;
 use super::claims::ClaimTables;
 use gochat_infra::telemetry::metrics;
 use sqlx::{Sqlite, SqlitePool, Transaction};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use tokio::sync::watch;
 
 /// The embedded store. Cheap to clone.
 #[derive(Clone)]
@@ -20,8 +22,11 @@ pub(super) struct Inner {
     pub(super) epochs: Mutex<HashMap<u32, i64>>,
     /// Which claims tables exist.
     pub(super) claims: RwLock<Arc<ClaimTables>>,
+    pub(super) changes: Arc<ChangeClock>,
     /// Set by the first error of the disk; nothing is written after it.
     pub(super) stopped: OnceLock<String>,
+    /// False once it has stopped.
+    pub(super) health: watch::Sender<bool>,
 }
 
 impl Inner {
@@ -44,6 +49,7 @@ impl Inner {
             Some(SQLITE_FULL) => StoreError::Full(text),
             Some(SQLITE_IOERR | SQLITE_CORRUPT | SQLITE_NOTADB) => {
                 if self.stopped.set(text.clone()).is_ok() {
+                    self.health.send_replace(false);
                     metrics::gauge("gochat_repo_store_stopped", "1 after an error of the store's disk.", &[]).set(1);
                     tracing::error!(error = %text, "the store's disk failed: nothing is written any more");
                 }

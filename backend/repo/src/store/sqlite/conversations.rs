@@ -44,6 +44,7 @@ static MEMBERS: Batched = Batched::new(
 impl ConversationStore for SqliteStore {
     async fn create_conversation(&self, new: NewConversation) -> Result<(Conversation, bool)> {
         let mut tx = self.inner.begin().await?;
+        let stamp = self.inner.changes.stamp();
         let row = sqlx::query(
             "INSERT INTO conversations (id, type, name, avatar_url, description, owner_id, member_count, settings, \
              created_at, updated_at) VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING RETURNING key",
@@ -57,12 +58,12 @@ impl ConversationStore for SqliteStore {
         .bind(new.members.len() as i64)
         .bind(&new.settings)
         .bind(new.created_at_ms)
-        .bind(new.created_at_ms)
+        .bind(stamp.ms)
         .fetch_optional(&mut *tx)
         .await
         .map_err(|e| self.inner.fail(e))?;
         if let Some(row) = &row {
-            self.inner.insert_members(&mut tx, col(row, 0)?, &new).await?;
+            self.inner.insert_members(&mut tx, col(row, 0)?, &new, stamp.ms).await?;
         }
         let there = sqlx::query(
             "SELECT c.key, c.last_seq, c.stored_through_seq, c.parked, c.id, c.type, c.name, c.avatar_url, \
@@ -75,6 +76,7 @@ impl ConversationStore for SqliteStore {
         .map_err(|e| self.inner.fail(e))?;
         let conversation = conversation_at(&there, 0)?;
         self.inner.commit(tx).await?;
+        drop(stamp);
         Ok((conversation, row.is_none()))
     }
 
@@ -143,12 +145,15 @@ impl ConversationStore for SqliteStore {
         self.inner.conversation_list(query).await
     }
 
+    async fn change_time(&self) -> Result<i64> {
+        Ok(self.inner.changes.settled())
+    }
+
     async fn raise_read_pointer(&self, raise: RaisePointer) -> Result<Option<RaisedPointer>> {
         let mut tx = self.inner.begin().await?;
         let row = sqlx::query(
-            "SELECT c.key, c.last_seq, coalesce(s.reserved_until, c.last_seq), coalesce(p.last_read_seq, m.join_seq) \
+            "SELECT c.key, c.last_seq, coalesce(p.last_read_seq, m.join_seq) \
              FROM conversations c JOIN conversation_members m ON m.conversation_key = c.key AND m.user_id = ?1 \
-             LEFT JOIN conversation_sequences s ON s.conversation_key = c.key \
              LEFT JOIN read_pointers p ON p.conversation_key = c.key AND p.user_id = ?1 WHERE c.id = ?2",
         )
         .bind(raise.user)
@@ -157,10 +162,10 @@ impl ConversationStore for SqliteStore {
         .await
         .map_err(|e| self.inner.fail(e))?;
         let Some(row) = row else { return Ok(None) };
-        let (key, last_seq, reserved, previous): (i64, i64, i64, i64) =
-            (col(&row, 0)?, col(&row, 1)?, col(&row, 2)?, col(&row, 3)?);
-        let highest = raise.assigned.unwrap_or(reserved).max(last_seq);
-        let wanted = if raise.seq < 0 { last_seq } else { raise.seq.min(highest) };
+        let (key, last_seq, previous): (i64, i64, i64) = (col(&row, 0)?, col(&row, 1)?, col(&row, 2)?);
+        // Not the reserved bound where the counter is unknown: messages to come would count as read.
+        let highest = raise.assigned.map_or(last_seq, |assigned| assigned.max(last_seq));
+        let wanted = if raise.seq < 0 { highest } else { raise.seq.min(highest) };
         let current = wanted.max(previous);
         if current > previous {
             sqlx::query(
@@ -229,6 +234,7 @@ impl Inner {
         tx: &mut Transaction<'static, Sqlite>,
         key: i64,
         new: &NewConversation,
+        changed_at: i64,
     ) -> Result<()> {
         let ids: Vec<i64> = new.members.iter().map(|(user, _)| *user).collect();
         let mut known = 0;
@@ -243,7 +249,7 @@ impl Inner {
         for (sql, slice) in INSERT_MEMBERS.exact(&new.members) {
             let mut values = Values::default();
             for (user, role) in slice {
-                values.add(*user)?.add(key)?.add(*role)?.add(new.created_at_ms)?.add(new.created_at_ms)?;
+                values.add(*user)?.add(key)?.add(*role)?.add(new.created_at_ms)?.add(changed_at)?;
             }
             sqlx::query_with(sql, values.done()).execute(&mut **tx).await.map_err(|e| self.fail(e))?;
         }

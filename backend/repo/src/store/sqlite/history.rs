@@ -81,11 +81,14 @@ impl MessageStore for SqliteStore {
         rows.iter().map(|row| message_at(row, 0)).collect()
     }
 
-    async fn highest_message_id(&self) -> Result<i64> {
-        let row = sqlx::query("SELECT coalesce(max(id), 0) FROM messages")
-            .fetch_one(&self.inner.readers)
-            .await
-            .map_err(|e| self.inner.fail(e))?;
+    async fn highest_id(&self) -> Result<i64> {
+        let row = sqlx::query(
+            "SELECT max(coalesce((SELECT max(id) FROM messages), 0), coalesce((SELECT max(id) FROM users), 0), \
+             coalesce((SELECT max(message_id) FROM parked_records), 0))",
+        )
+        .fetch_one(&self.inner.readers)
+        .await
+        .map_err(|e| self.inner.fail(e))?;
         col(&row, 0)
     }
 }

@@ -21,14 +21,14 @@ SELECT c.key, c.last_seq, c.stored_through_seq, c.parked, c.id, c.type, c.name, 
 FROM (SELECT m.conversation_key, m.role, m.muted, m.joined_at, m.join_seq, count(*) OVER () AS total \
       FROM conversation_members m JOIN conversations k ON k.key = m.conversation_key \
       WHERE m.user_id = ?1 AND (?2 = 0 OR k.type = ?2) AND (k.updated_at >= ?3 OR m.updated_at >= ?3) \
-      ORDER BY k.updated_at DESC, k.id LIMIT ?4 OFFSET ?5) page \
+      ORDER BY k.updated_at DESC, k.last_message_id DESC, k.id LIMIT ?4 OFFSET ?5) page \
 JOIN conversations c ON c.key = page.conversation_key \
 LEFT JOIN read_pointers p ON p.conversation_key = c.key AND p.user_id = ?1 \
 LEFT JOIN messages x ON x.id = c.last_message_id \
 LEFT JOIN users su ON su.id = x.sender_id \
 LEFT JOIN conversation_members o ON o.conversation_key = iif(c.type = 1, c.key, NULL) AND o.user_id <> ?1 \
 LEFT JOIN users pu ON pu.id = o.user_id \
-ORDER BY c.updated_at DESC, c.id";
+ORDER BY c.updated_at DESC, c.last_message_id DESC, c.id";
 
 const MESSAGE: usize = CONVERSATION_WIDTH;
 const SENDER: usize = MESSAGE + MESSAGE_WIDTH;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use sqlx::sqlite::SqliteRow;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
 
 static HEADS: Batched =
     Batched::new("SELECT key, max(last_seq, stored_through_seq) FROM conversations WHERE key IN (", "?", ")");
@@ -119,7 +120,7 @@ impl PipelineStore for SqliteStore {
 
     async fn parked(&self, limit: u32) -> Result<Vec<Parked>> {
         let rows = sqlx::query(
-            "SELECT partition, log_offset, conversation_id, reason, message, parked_at \
+            "SELECT partition, log_offset, conversation_id, message_id, reason, message, parked_at \
              FROM parked_records ORDER BY id LIMIT ?",
         )
         .bind(limit)
@@ -131,16 +132,34 @@ impl PipelineStore for SqliteStore {
                 partition: col(row, 0)?,
                 log_offset: col(row, 1)?,
                 conversation: col(row, 2)?,
-                reason: col(row, 3)?,
-                message: Bytes::from(col::<Vec<u8>>(row, 4)?),
-                parked_at_ms: col(row, 5)?,
+                message_id: col(row, 3)?,
+                reason: col(row, 4)?,
+                message: Bytes::from(col::<Vec<u8>>(row, 5)?),
+                parked_at_ms: col(row, 6)?,
             })
         };
         rows.iter().map(parked).collect()
     }
+
+    fn health(&self) -> watch::Receiver<bool> {
+        self.inner.health.subscribe()
+    }
 }
 
 impl SqliteStore {
+    /// Goes on from the highest change time written.
+    pub(super) async fn load_change_time(&self) -> Result<()> {
+        let row = sqlx::query(
+            "SELECT max(coalesce((SELECT max(updated_at) FROM conversations), 0), \
+             coalesce((SELECT max(updated_at) FROM conversation_members), 0))",
+        )
+        .fetch_one(&self.inner.readers)
+        .await
+        .map_err(|e| self.inner.fail(e))?;
+        self.inner.changes.raise(col(&row, 0)?);
+        Ok(())
+    }
+
     /// Reads the epochs; from then on they are kept beside the file.
     pub(super) async fn load_epochs(&self) -> Result<()> {
         let rows = sqlx::query("SELECT partition, epoch FROM partitions")

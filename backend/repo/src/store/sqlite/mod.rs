@@ -5,6 +5,7 @@
 //! and what only this process writes is kept in memory beside it (epochs, names of the claims tables).
 
 mod batch;
+mod changes;
 mod claims;
 mod connection;
 mod conversations;
@@ -19,16 +20,20 @@ mod users;
 
 use super::Store;
 use super::error::{Result, StoreError};
+use changes::ChangeClock;
 use connection::{Inner, SQLITE_CANTOPEN, SQLITE_CORRUPT, SQLITE_NOTADB, SQLITE_READONLY, SqliteStore, primary_code};
+use gochat_infra::clock::{Clock, SystemClock};
 use sqlx::SqlSafeStr;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Where and how.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SqliteConfig {
     /// The database file; made when absent, with `-wal` and `-shm` beside it.
     pub path: PathBuf,
@@ -36,12 +41,14 @@ pub struct SqliteConfig {
     pub readers: u32,
     /// Page cache of the writer, KiB; a reader has a quarter. Default 32 MiB.
     pub cache_kib: u32,
+    /// Wall clock of change times (pipeline.md D4).
+    pub clock: Arc<dyn Clock>,
 }
 
 impl SqliteConfig {
     /// Defaults for a file.
     pub fn new(path: impl Into<PathBuf>) -> SqliteConfig {
-        SqliteConfig { path: path.into(), readers: 3, cache_kib: 32 * 1024 }
+        SqliteConfig { path: path.into(), readers: 3, cache_kib: 32 * 1024, clock: SystemClock::shared() }
     }
 }
 
@@ -55,6 +62,8 @@ pub async fn open_sqlite(config: SqliteConfig) -> Result<Arc<dyn Store>> {
 
 const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "first path", include_str!("../../../migrations/0001_first_path.sql"))];
 
+const ADVICE_DIRECTORY: &str = "; does the directory exist, and may this user write to it?";
+
 /// How long a statement waits for a lock; only a foreign process can hold one.
 const BUSY: Duration = Duration::from_secs(5);
 /// Pages in the write-ahead log before they are copied to the file: 16 MiB.
@@ -63,6 +72,7 @@ const WAL_PAGES: &str = "4096";
 impl SqliteStore {
     async fn open(config: SqliteConfig) -> Result<SqliteStore> {
         let fail = |reason: String| StoreError::Open { path: config.path.display().to_string(), reason };
+        make_private(&config.path).map_err(|e| fail(e.to_string() + ADVICE_DIRECTORY))?;
         let options = SqliteConnectOptions::new()
             .filename(&config.path)
             .create_if_missing(true)
@@ -83,13 +93,26 @@ impl SqliteStore {
             .connect_with(options.pragma("cache_size", cache(config.cache_kib / 4)).pragma("query_only", "on"))
             .await
             .map_err(|e| fail(advice(&e)))?;
-        let inner =
-            Inner { writer, readers, epochs: Mutex::default(), claims: RwLock::default(), stopped: OnceLock::new() };
+        let inner = Inner {
+            writer,
+            readers,
+            epochs: Mutex::default(),
+            claims: RwLock::default(),
+            changes: Arc::new(ChangeClock::new(config.clock.clone())),
+            stopped: OnceLock::new(),
+            health: watch::Sender::new(true),
+        };
         let store = SqliteStore { inner: Arc::new(inner) };
         store.load_epochs().await?;
+        store.load_change_time().await?;
         store.load_claim_tables().await?;
         Ok(store)
     }
+}
+
+/// Makes an absent database file readable for its owner alone; SQLite gives the files beside it the same mode.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path).map(drop)
 }
 
 fn pool(connections: u32) -> SqlitePoolOptions {
@@ -110,7 +133,7 @@ fn migrator() -> Migrator {
 
 fn advice(error: &sqlx::Error) -> String {
     match primary_code(error) {
-        Some(SQLITE_CANTOPEN) => format!("{error}; does the directory exist, and may this user write to it?"),
+        Some(SQLITE_CANTOPEN) => format!("{error}{ADVICE_DIRECTORY}"),
         Some(SQLITE_READONLY) => format!("{error}; may this user write to it?"),
         Some(SQLITE_NOTADB | SQLITE_CORRUPT) => format!("{error}; restore it from a backup"),
         _ => error.to_string(),
@@ -133,7 +156,6 @@ mod tests {
 
     use super::super::contract;
     use super::*;
-    use std::path::Path;
 
     async fn open(directory: &Path) -> Result<Arc<dyn Store>> {
         open_sqlite(SqliteConfig::new(directory.join("gochat.db"))).await
@@ -168,6 +190,49 @@ mod tests {
         let mut tx = store.begin_persist(0, 1).await.unwrap();
         let other = super::super::pipeline::ClaimRow { place: 7, message_id: 2 };
         assert_eq!(tx.insert_claims(&[other]).await.unwrap(), [(0, 1)]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn its_files_are_their_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(directory.path()).await.unwrap();
+        store.draw_epoch(1).await.unwrap();
+        let mut names = Vec::new();
+        for file in std::fs::read_dir(directory.path()).unwrap() {
+            let file = file.unwrap();
+            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.file_name());
+            names.push(file.file_name().into_string().unwrap());
+        }
+        names.sort();
+        assert_eq!(names, ["gochat.db", "gochat.db-shm", "gochat.db-wal"]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_error_of_the_disk_is_told_and_ends_all_writing() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(directory.path()).await.unwrap();
+        let mut health = store.health();
+        assert!(*health.borrow_and_update());
+        store.create_users((1..5000).map(user).collect()).await.unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(directory.path().join("gochat.db-wal")).unwrap();
+        file.set_len(0).unwrap();
+        let failed = store.users(&[4000]).await;
+        assert!(matches!(failed, Err(StoreError::Stopped(_))), "what it wrote is gone: {failed:?}");
+        health.changed().await.unwrap();
+        assert!(!*health.borrow());
+        assert!(matches!(store.draw_epoch(1).await, Err(StoreError::Stopped(_))));
+    }
+
+    fn user(id: i64) -> super::super::user::NewUser {
+        super::super::user::NewUser {
+            id,
+            username: format!("user{id}"),
+            password_hash: String::new(),
+            avatar_url: String::new(),
+            is_guest: false,
+            created_at_ms: 0,
+        }
     }
 
     #[tokio::test(flavor = "multi_thread")]

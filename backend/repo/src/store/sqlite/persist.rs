@@ -3,6 +3,7 @@
 use super::super::error::Result;
 use super::super::pipeline::{Advance, ClaimRow, Inserted, LogState, MessageRow, Parked, PersistTx, StoredRow};
 use super::batch::{Batched, Values};
+use super::changes::Stamp;
 use super::claims::ClaimTables;
 use super::connection::Inner;
 use super::rows::{log_state_of, stored_row_at};
@@ -31,19 +32,19 @@ static ROWS_AT: Batched = Batched::new(
      FROM asked JOIN messages m ON m.conversation_key = asked.conversation_key AND m.seq = asked.seq",
 );
 static ADVANCE: Batched = Batched::new(
-    "WITH moved (key, last_seq, message_id, at, through, parked) AS (VALUES ",
-    "(?,?,?,?,?,?)",
+    "WITH moved (key, last_seq, message_id, through, parked) AS (VALUES ",
+    "(?,?,?,?,?)",
     ") UPDATE conversations AS c SET \
      last_message_id = iif(moved.last_seq > c.last_seq, moved.message_id, c.last_message_id), \
      last_seq = max(c.last_seq, moved.last_seq), \
-     updated_at = max(c.updated_at, moved.at), \
      stored_through_seq = iif(c.parked, c.stored_through_seq, max(c.stored_through_seq, moved.through)), \
-     parked = max(c.parked, moved.parked) \
+     parked = max(c.parked, moved.parked), \
+     updated_at = iif(moved.last_seq > 0, max(c.updated_at, ?), c.updated_at) \
      FROM moved WHERE c.key = moved.key",
 );
 static PARK: Batched = Batched::new(
-    "INSERT INTO parked_records (partition, log_offset, conversation_id, reason, message, parked_at) VALUES ",
-    "(?,?,?,?,?,?)",
+    "INSERT INTO parked_records (partition, log_offset, conversation_id, message_id, reason, message, parked_at) VALUES ",
+    "(?,?,?,?,?,?,?)",
     "",
 );
 static ADD_OUTBOX: Batched = Batched::new("INSERT INTO outbox (ack) VALUES ", "(?)", "");
@@ -55,6 +56,8 @@ pub(super) struct SqlitePersist {
     partition: u32,
     claims: Arc<ClaimTables>,
     new_period: bool,
+    /// Change time of what it changes, once it does.
+    stamp: Option<Stamp>,
 }
 
 impl SqlitePersist {
@@ -65,7 +68,7 @@ impl SqlitePersist {
         claims: Arc<ClaimTables>,
         new_period: bool,
     ) -> SqlitePersist {
-        SqlitePersist { inner, tx, partition, claims, new_period }
+        SqlitePersist { inner, tx, partition, claims, new_period, stamp: None }
     }
 
     /// Runs one statement; answers with the rows it changed.
@@ -171,12 +174,14 @@ impl PersistTx for SqlitePersist {
     }
 
     async fn advance(&mut self, advances: &[Advance]) -> Result<()> {
+        let changed_at = self.stamp.get_or_insert_with(|| self.inner.changes.stamp()).ms;
         for (sql, slice) in ADVANCE.exact(advances) {
             let mut values = Values::default();
             for a in slice {
-                values.add(a.conversation)?.add(a.last_seq)?.add(a.last_message_id)?.add(a.last_at_ms)?;
+                values.add(a.conversation)?.add(a.last_seq)?.add(a.last_message_id)?;
                 values.add(a.stored_through_seq)?.add(a.parked)?;
             }
+            values.add(changed_at)?;
             self.run(sql, values.done()).await?;
         }
         Ok(())
@@ -186,8 +191,8 @@ impl PersistTx for SqlitePersist {
         for (sql, slice) in PARK.exact(parked) {
             let mut values = Values::default();
             for p in slice {
-                values.add(p.partition)?.add(p.log_offset)?.add(&p.conversation)?.add(&p.reason)?;
-                values.add(p.message.as_ref())?.add(p.parked_at_ms)?;
+                values.add(p.partition)?.add(p.log_offset)?.add(&p.conversation)?.add(p.message_id)?;
+                values.add(&p.reason)?.add(p.message.as_ref())?.add(p.parked_at_ms)?;
             }
             self.run(sql, values.done()).await?;
         }
@@ -217,8 +222,9 @@ impl PersistTx for SqlitePersist {
     }
 
     async fn commit(self: Box<Self>) -> Result<()> {
-        let SqlitePersist { inner, tx, claims, new_period, .. } = *self;
+        let SqlitePersist { inner, tx, claims, new_period, stamp, .. } = *self;
         inner.commit(tx).await?;
+        drop(stamp);
         if new_period {
             inner.set_claim_tables(claims);
         }
