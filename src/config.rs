@@ -211,12 +211,16 @@ mod tests {
     #[test]
     fn example_is_complete_and_true() {
         let example = include_str!("../docs/gochat.example.toml");
-        let live: String = example.lines().map(|line| line.strip_prefix("#:").unwrap_or(line)).collect::<Vec<_>>().join("\n");
+        let live: String =
+            example.lines().map(|line| line.strip_prefix("#:").unwrap_or(line)).collect::<Vec<_>>().join("\n");
         assert_eq!(parse(&live).unwrap(), Config::default());
         let debug = format!("{:?}", Config::default());
         let keys = debug.split([' ', '{']).filter_map(|word| word.strip_suffix(':'));
         for key in keys {
-            assert!(live.contains(&format!("{key} =")) || live.contains(&format!("[{key}]")), "{key} is not in the example");
+            assert!(
+                live.contains(&format!("{key} =")) || live.contains(&format!("[{key}]")),
+                "{key} is not in the example"
+            );
         }
         assert_eq!(parse(example).unwrap(), Config::default());
     }

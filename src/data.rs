@@ -48,7 +48,8 @@ impl DataDir {
         let bus = open_bus(dir, config).await?;
         let store = open_store(dir).await?;
         let uid = Arc::new(Snowflake::new(1, clock.clone()).map_err(|error| error.to_string())?);
-        let cache = Arc::new(MemoryCache::new(MemoryCacheConfig { clock: clock.clone(), ..MemoryCacheConfig::default() }));
+        let cache =
+            Arc::new(MemoryCache::new(MemoryCacheConfig { clock: clock.clone(), ..MemoryCacheConfig::default() }));
         let repo_config = RepoConfig { clock: clock.clone(), ..RepoConfig::default() };
         let repo = Repo::new(store.clone(), cache, uid.clone(), repo_config);
         let repo = repo.add_to(Channel::in_process()).build(RpcOptions::default());

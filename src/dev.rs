@@ -5,10 +5,10 @@ use crate::cli::{DevArgs, Limits, Reactor};
 use crate::config::{Config, LogFormat};
 use crate::data::{DataDir, Embedded, token_key};
 use crate::metrics;
-use gochat_gateway::control::{Control, ControlConfig, ControlDeps};
-use gochat_gateway::engine::EngineConfig;
 use gochat_gateway::config::{ChatConfig, DataPlaneConfig, ReactorChoice};
+use gochat_gateway::control::{Control, ControlConfig, ControlDeps};
 use gochat_gateway::data_plane::DataPlane;
+use gochat_gateway::engine::EngineConfig;
 use gochat_infra::bus::Bus;
 use gochat_infra::bus::log::{BusHealth, LogBus};
 use gochat_infra::rpc::{Channel, RpcOptions, request};
@@ -69,8 +69,12 @@ async fn serve(config: &Config) -> Result<(), String> {
     catch_up(&parts, config, &storing).await?;
 
     let key = token_key(&parts.key)?;
-    let logic_deps =
-        LogicDeps { repo: parts.repo.clone(), bus: parts.bus.clone(), uid: parts.uid.clone(), clock: parts.clock.clone() };
+    let logic_deps = LogicDeps {
+        repo: parts.repo.clone(),
+        bus: parts.bus.clone(),
+        uid: parts.uid.clone(),
+        clock: parts.clock.clone(),
+    };
     let logic = Logic::new(logic_deps, logic_config(config, &parts)).map_err(|error| error.to_string())?;
     let pipeline = logic.pipeline();
     let preparing = pipeline.health();
@@ -83,7 +87,8 @@ async fn serve(config: &Config) -> Result<(), String> {
     let gateway = GatewayId::new(1).ok_or("1 is no gateway id")?;
     let incarnation = RandomState::new().build_hasher().finish() | 1;
     let plane = data_plane_config(config, gateway, incarnation, key.clone());
-    let started = tokio::task::spawn_blocking(move || DataPlane::start(&plane)).await.map_err(|error| error.to_string())?;
+    let started =
+        tokio::task::spawn_blocking(move || DataPlane::start(&plane)).await.map_err(|error| error.to_string())?;
     let (plane, bridge) = started.map_err(|error| error.to_string())?;
     let control_deps = ControlDeps {
         logic: channel,
@@ -114,7 +119,11 @@ async fn serve(config: &Config) -> Result<(), String> {
 
 /// Waits until everything in the log is stored, so that ids start above every one ever used (pipeline.md C3) and a store
 /// that is ahead of its log is noticed before anybody is served (J2).
-async fn catch_up(parts: &Embedded, config: &Config, storing: &watch::Receiver<gochat_task::Health>) -> Result<(), String> {
+async fn catch_up(
+    parts: &Embedded,
+    config: &Config,
+    storing: &watch::Receiver<gochat_task::Health>,
+) -> Result<(), String> {
     let mut positions = Vec::new();
     for partition in 0..config.bus.partitions {
         let end = parts.bus.end_offset(topics::MESSAGES_PERSIST, partition).await.map_err(|error| error.to_string())?;

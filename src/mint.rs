@@ -18,15 +18,21 @@ const BATCH: usize = 10_000;
 ///
 /// A name that exists already ends it with a clear line; the accounts of earlier transactions stay.
 pub(crate) fn run(args: &MintArgs) -> Result<(), String> {
-    let flags =
-        DevArgs { data_dir: args.data_dir.clone(), config: args.config.clone(), ..DevArgs::default() };
+    let flags = DevArgs { data_dir: args.data_dir.clone(), config: args.config.clone(), ..DevArgs::default() };
     let config = Config::resolve(&flags).map_err(|error| error.to_string())?;
     let digits = args.count.to_string().len();
-    if args.prefix.is_empty() || args.prefix.len() + digits > 20 || !args.prefix.chars().all(|c| c.is_ascii_alphanumeric()) {
-        return Err(format!("--prefix {:?}: ASCII letters and digits, so short that a number of {digits} digits makes at most 20", args.prefix));
+    if args.prefix.is_empty()
+        || args.prefix.len() + digits > 20
+        || !args.prefix.chars().all(|c| c.is_ascii_alphanumeric())
+    {
+        return Err(format!(
+            "--prefix {:?}: ASCII letters and digits, so short that a number of {digits} digits makes at most 20",
+            args.prefix
+        ));
     }
     let dir = DataDir::acquire(&config.data_dir)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     runtime.block_on(mint(args, &config, &dir))?;
     println!("{} users, their tokens are in {}", args.count, args.out.display());
     Ok(())
@@ -37,7 +43,8 @@ async fn mint(args: &MintArgs, config: &Config, dir: &DataDir) -> Result<(), Str
     let out = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&args.out);
     let unwritable = |error: std::io::Error| format!("cannot write {}: {error}", args.out.display());
     let mut out = BufWriter::new(out.map_err(unwritable)?);
-    let password_hash = gochat_logic::hash_password(&args.password, config.auth.bcrypt_cost).map_err(|refusal| refusal.message)?;
+    let password_hash =
+        gochat_logic::hash_password(&args.password, config.auth.bcrypt_cost).map_err(|refusal| refusal.message)?;
     let clock = SystemClock::shared();
     let uid = Snowflake::new(1, clock.clone()).map_err(|error| error.to_string())?;
     let highest = store.highest_id().await.map_err(|error| error.to_string())?;
@@ -56,7 +63,10 @@ async fn mint(args: &MintArgs, config: &Config, dir: &DataDir) -> Result<(), Str
             });
         }
         let lines: Vec<_> = users.iter().map(|user| line(user, &key, config)).collect::<Result<_, String>>()?;
-        store.create_users(users).await.map_err(|error| format!("users {} to {}: {error}", batch[0], batch[batch.len() - 1]))?;
+        store
+            .create_users(users)
+            .await
+            .map_err(|error| format!("users {} to {}: {error}", batch[0], batch[batch.len() - 1]))?;
         for line in lines {
             out.write_all(line.as_bytes()).map_err(unwritable)?;
         }

@@ -9,7 +9,8 @@ use std::process::Command;
 #[test]
 #[ignore = "needs the Python client that `cargo xtask test` installs"]
 fn python_websockets_talks_to_the_server() {
-    let python = std::env::var("GOCHAT_TEST_PYTHON").expect("run `cargo xtask test`, it installs the client and sets this");
+    let python =
+        std::env::var("GOCHAT_TEST_PYTHON").expect("run `cargo xtask test`, it installs the client and sets this");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign/client.py");
     for reactor in ["uring", "epoll"] {
         let dir = tempfile::tempdir().unwrap();

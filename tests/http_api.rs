@@ -42,14 +42,18 @@ fn accounts() {
         (json!({"username": "ann2", "password": "x".repeat(51)}), (400, "WEAK_PASSWORD")),
         (json!({"username": "ann2", "password": "ü".repeat(40)}), (400, "WEAK_PASSWORD")),
         (json!({"username": "aNN", "password": PASSWORD}), (400, "USER_ALREADY_EXISTS")),
-        (json!({"username": "ann2", "password": PASSWORD, "avatarUrl": "javascript:alert(1)"}), (400, "INVALID_PARAMS")),
+        (
+            json!({"username": "ann2", "password": PASSWORD, "avatarUrl": "javascript:alert(1)"}),
+            (400, "INVALID_PARAMS"),
+        ),
     ];
     for (body, expected) in bad {
         assert_eq!(api.post("/api/auth/register", &body).refusal(), expected, "{body}");
     }
 
     let ann = login(api, "Ann");
-    let wrong = [json!({"username": "Ann", "password": "wrong password"}), json!({"username": "nobody", "password": PASSWORD})];
+    let wrong =
+        [json!({"username": "Ann", "password": "wrong password"}), json!({"username": "nobody", "password": PASSWORD})];
     let answers: Vec<_> = wrong.iter().map(|body| api.post("/api/auth/login", body)).collect();
     assert_eq!(answers[0].refusal(), (401, "AUTH_INVALID_CREDENTIALS"));
     assert_eq!(answers[0].body["message"], answers[1].body["message"], "unknown user and wrong password look the same");
@@ -162,7 +166,10 @@ fn messages() {
     let sent = a.post(&path, &message("m1", "hello"));
     assert_eq!(sent.status, 201);
     let first = sent.data();
-    assert_eq!((&first["content"], &first["senderId"], &first["clientMsgId"]), (&json!("hello"), &json!(ann.id), &json!("m1")));
+    assert_eq!(
+        (&first["content"], &first["senderId"], &first["clientMsgId"]),
+        (&json!("hello"), &json!(ann.id), &json!("m1"))
+    );
     let again = a.post(&path, &message("m1", "hello")).data();
     assert_eq!((&again["id"], &again["seqId"]), (&first["id"], &first["seqId"]), "the same id is the same message");
     assert_eq!(a.post(&path, &message("m1", "other")).refusal(), (409, "CLIENT_MSG_ID_REUSED"));
@@ -182,8 +189,14 @@ fn messages() {
         (json!({"messageType": 1, "content": "x".repeat(5001), "client_msg_id": "b"}), (413, "MESSAGE_TOO_LARGE")),
         (json!({"messageType": 1, "content": "x", "client_msg_id": "b".repeat(65)}), (400, "INVALID_MESSAGE")),
         (json!({"messageType": 1, "content": "x", "client_msg_id": ""}), (400, "INVALID_MESSAGE")),
-        (json!({"messageType": 1, "content": "x", "client_msg_id": "b", "extra": "{}".repeat(3000)}), (413, "MESSAGE_TOO_LARGE")),
-        (json!({"messageType": 1, "content": "x", "client_msg_id": "b", "extra": "not json"}), (400, "INVALID_MESSAGE")),
+        (
+            json!({"messageType": 1, "content": "x", "client_msg_id": "b", "extra": "{}".repeat(3000)}),
+            (413, "MESSAGE_TOO_LARGE"),
+        ),
+        (
+            json!({"messageType": 1, "content": "x", "client_msg_id": "b", "extra": "not json"}),
+            (400, "INVALID_MESSAGE"),
+        ),
     ];
     for (body, expected) in bad {
         let answer = a.post(&path, &body);
@@ -198,13 +211,17 @@ fn messages() {
         assert_eq!(b.post(&path, &message(&format!("b{n}"), &format!("text {n}"))).status, 201);
     }
     let all = history(&a, &path, "?after_seq=0&limit=100");
-    assert_eq!((all["messages"].as_array().unwrap().len(), &all["hasMore"], &all["complete"]), (30, &json!(false), &json!(true)));
+    assert_eq!(
+        (all["messages"].as_array().unwrap().len(), &all["hasMore"], &all["complete"]),
+        (30, &json!(false), &json!(true))
+    );
     let seqs: Vec<_> = all["messages"].as_array().unwrap().iter().map(|m| m["seqId"].as_i64().unwrap()).collect();
     assert!(seqs.windows(2).all(|pair| pair[0] < pair[1]), "oldest first: {seqs:?}");
     assert!(all["storedThroughSeq"].as_i64().unwrap() >= *seqs.last().unwrap());
     assert!(all["assignedSeq"].as_i64().unwrap() >= *seqs.last().unwrap());
     let newest = history(&a, &path, "?limit=10");
-    let backwards: Vec<_> = newest["messages"].as_array().unwrap().iter().map(|m| m["seqId"].as_i64().unwrap()).collect();
+    let backwards: Vec<_> =
+        newest["messages"].as_array().unwrap().iter().map(|m| m["seqId"].as_i64().unwrap()).collect();
     assert!(backwards.iter().eq(seqs.iter().rev().take(10)), "newest first: {backwards:?}");
     let older = history(&a, &path, &format!("?limit=100&cursor={}", newest["nextCursor"]));
     assert_eq!(older["messages"].as_array().unwrap().len(), 20);
@@ -263,9 +280,13 @@ fn edges_of_the_api() {
     assert!(answer.to_lowercase().contains(&format!("x-trace-id: {trace}")), "{answer}");
     let answer = raw(&format!("GET /api/users/profile HTTP/1.1\r\nHost: x\r\nAuthorization: Basic abc\r\n{close}"));
     assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("INVALID_TOKEN_FORMAT"), "{answer}");
-    let preflight = "OPTIONS /api/auth/login HTTP/1.1\r\nHost: x\r\nOrigin: http://page\r\nAccess-Control-Request-Method: POST\r\n";
+    let preflight =
+        "OPTIONS /api/auth/login HTTP/1.1\r\nHost: x\r\nOrigin: http://page\r\nAccess-Control-Request-Method: POST\r\n";
     let answer = raw(&format!("{preflight}{close}"));
-    assert!(answer.starts_with("HTTP/1.1 204") && answer.to_lowercase().contains("access-control-allow-origin"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 204") && answer.to_lowercase().contains("access-control-allow-origin"),
+        "{answer}"
+    );
     let answer = raw("GARBAGE\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     let answer = raw(&format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n{close}", "y".repeat(9000)));

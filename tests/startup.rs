@@ -54,7 +54,8 @@ fn a_locked_directory_is_said() {
     let server = Server::start(dir.path());
     let out = start(dir.path(), &["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     refused(&out, &[dir.path().to_str().unwrap(), &server.pid().to_string()]);
-    let mint = gochat(&["user", "mint", "--count", "1", "--out", "/dev/null", "--data-dir", dir.path().to_str().unwrap()]);
+    let mint =
+        gochat(&["user", "mint", "--count", "1", "--out", "/dev/null", "--data-dir", dir.path().to_str().unwrap()]);
     refused(&mint, &[dir.path().to_str().unwrap()]);
 }
 
@@ -115,7 +116,8 @@ fn start(dir: &Path, flags: &[&str]) -> Output {
 fn refused(out: &Output, words: &[&str]) {
     let text = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(out.status.code(), Some(1), "{text}");
-    let line = text.lines().rfind(|line| line.starts_with("gochat: ")).unwrap_or_else(|| panic!("no reason given: {text}"));
+    let line =
+        text.lines().rfind(|line| line.starts_with("gochat: ")).unwrap_or_else(|| panic!("no reason given: {text}"));
     for word in words {
         assert!(line.contains(word), "{line:?} does not say {word:?}");
     }

@@ -14,7 +14,10 @@ const STRUCT_FIELDS_MAX: usize = 12;
 #[test]
 fn crates_depend_only_downwards() {
     let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([
-        ("gochat", &["gochat-gateway", "gochat-logic", "gochat-repo", "gochat-task", "gochat-infra", "gochat-proto"][..]),
+        (
+            "gochat",
+            &["gochat-gateway", "gochat-logic", "gochat-repo", "gochat-task", "gochat-infra", "gochat-proto"][..],
+        ),
         ("gochat-gateway", &["gochat-ring", "gochat-ws", "gochat-infra", "gochat-proto"][..]),
         ("gochat-logic", &["gochat-infra", "gochat-proto"][..]),
         ("gochat-repo", &["gochat-infra", "gochat-proto"][..]),
@@ -42,7 +45,8 @@ fn crates_depend_only_downwards() {
 #[test]
 fn architecture_names_every_crate() {
     let page = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    let missing: Vec<_> = workspace_dependencies().into_keys().filter(|name| !page.contains(&format!("`{name}`"))).collect();
+    let missing: Vec<_> =
+        workspace_dependencies().into_keys().filter(|name| !page.contains(&format!("`{name}`"))).collect();
     assert!(missing.is_empty(), "ARCHITECTURE.md has no word about {missing:?}");
 }
 
@@ -53,7 +57,9 @@ fn architecture_names_only_files_that_exist() {
         .split('`')
         .skip(1)
         .step_by(2)
-        .filter(|word| word.contains('/') && word.rsplit('/').next().unwrap().contains('.') && !word.contains([' ', '*', '{']))
+        .filter(|word| {
+            word.contains('/') && word.rsplit('/').next().unwrap().contains('.') && !word.contains([' ', '*', '{'])
+        })
         .filter(|word| !root().join(word).exists())
         .collect();
     assert!(missing.is_empty(), "ARCHITECTURE.md names files that do not exist: {missing:?}");
@@ -86,7 +92,11 @@ fn files_functions_and_structs_stay_small() {
             wrong.push(format!("{name}:{at}: {item} has {size}"));
         }
     }
-    assert!(wrong.is_empty(), "split by owner, or mark with `// tidy: <reason>` on the line above:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "split by owner, or mark with `// tidy: <reason>` on the line above:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]
@@ -164,8 +174,19 @@ fn workspace_dependencies() -> BTreeMap<String, Vec<String>> {
 
 fn source_dirs() -> Vec<PathBuf> {
     let dirs = [
-        "src", "proto/src", "infra/src", "gateway/src", "gateway/ws/src", "gateway/ring/src", "backend/logic/src",
-        "backend/repo/src", "backend/task/src", "backend/sim/src", "loadtest/src", "benches/src", "xtask/src",
+        "src",
+        "proto/src",
+        "infra/src",
+        "gateway/src",
+        "gateway/ws/src",
+        "gateway/ring/src",
+        "backend/logic/src",
+        "backend/repo/src",
+        "backend/task/src",
+        "backend/sim/src",
+        "loadtest/src",
+        "benches/src",
+        "xtask/src",
     ];
     dirs.iter().map(|dir| root().join(dir)).filter(|dir| dir.exists()).collect()
 }
@@ -256,7 +277,9 @@ fn import_graph(src: &Path) -> BTreeMap<String, BTreeSet<String>> {
 fn paths_in(code: &str, module: &str) -> Vec<String> {
     let mut found = Vec::new();
     let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-    for (start, base) in [("crate::", String::new()), ("super::", module.rsplit_once("::").map_or("", |(head, _)| head).to_owned())] {
+    for (start, base) in
+        [("crate::", String::new()), ("super::", module.rsplit_once("::").map_or("", |(head, _)| head).to_owned())]
+    {
         for (at, _) in code.match_indices(start) {
             let before = code[..at].chars().next_back();
             if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':' || c == '$') {
@@ -318,7 +341,8 @@ fn circles_of(graph: &BTreeMap<String, BTreeSet<String>>) -> Vec<Vec<String>> {
         if !seen.contains(node) || done.contains(node) {
             continue;
         }
-        let group: Vec<_> = seen.iter().filter(|other| reach.get(*other).is_some_and(|r| r.contains(node))).cloned().collect();
+        let group: Vec<_> =
+            seen.iter().filter(|other| reach.get(*other).is_some_and(|r| r.contains(node))).cloned().collect();
         done.extend(group.iter().cloned());
         circles.push(group);
     }

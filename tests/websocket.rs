@@ -40,7 +40,11 @@ fn two_people_talk() {
         let connected = a.expect("connected")["data"].clone();
         assert_eq!(connected["userId"], ann.id.as_str());
         assert_eq!(connected["heartbeatInterval"], 30);
-        assert!(connected["connectionId"].is_string() && connected["serverTime"].is_i64() && connected["expiresAt"].is_i64());
+        assert!(
+            connected["connectionId"].is_string()
+                && connected["serverTime"].is_i64()
+                && connected["expiresAt"].is_i64()
+        );
         assert!(connected.get("degraded").is_none_or(|degraded| degraded == false));
         let mut b = Session::connect(server.http, &bob.token).unwrap();
         for n in 1..=50 {
@@ -50,10 +54,19 @@ fn two_people_talk() {
             let got = b.expect("new-message");
             assert!(ack["timestamp"].is_i64());
             let (ack, got) = (&ack["data"], &got["data"]);
-            assert_eq!((&ack["client_msg_id"], &ack["status"], &ack["conversationId"]), (&json!(id), &json!("success"), &json!(chat)));
-            assert_eq!((&got["id"], &got["seqId"], &got["createdAt"]), (&ack["messageId"], &ack["seqId"], &ack["createdAt"]));
+            assert_eq!(
+                (&ack["client_msg_id"], &ack["status"], &ack["conversationId"]),
+                (&json!(id), &json!("success"), &json!(chat))
+            );
+            assert_eq!(
+                (&got["id"], &got["seqId"], &got["createdAt"]),
+                (&ack["messageId"], &ack["seqId"], &ack["createdAt"])
+            );
             assert_eq!((&got["content"], &got["messageType"]), (&json!("hello \u{1F44B} \"quoted\" \\ \n"), &json!(1)));
-            assert_eq!((&got["senderId"], &got["sender"]["username"], &got["clientMsgId"]), (&json!(ann.id), &json!("ann"), &json!(id)));
+            assert_eq!(
+                (&got["senderId"], &got["sender"]["username"], &got["clientMsgId"]),
+                (&json!(ann.id), &json!("ann"), &json!(id))
+            );
             assert_eq!(got["conversationId"], chat.as_str());
         }
         // A resend is acknowledged as a duplicate with the first ids, and not delivered again.
@@ -99,8 +112,14 @@ fn bad_frames_are_answered_and_change_nothing() {
     let mut a = Session::connect(server.http, &ann.token).unwrap();
     let cases = [
         (send(json!({"conversationId": chat, "content": "x", "messageType": 1})), "INVALID_MESSAGE"),
-        (send(json!({"conversationId": chat, "content": 7, "messageType": 1, "client_msg_id": "b"})), "INVALID_MESSAGE"),
-        (send(json!({"conversationId": chat, "content": "x", "messageType": 1, "client_msg_id": long(65)})), "INVALID_MESSAGE"),
+        (
+            send(json!({"conversationId": chat, "content": 7, "messageType": 1, "client_msg_id": "b"})),
+            "INVALID_MESSAGE",
+        ),
+        (
+            send(json!({"conversationId": chat, "content": "x", "messageType": 1, "client_msg_id": long(65)})),
+            "INVALID_MESSAGE",
+        ),
         (json!({"type": "mark-read", "data": {"conversationId": chat}}).to_string(), "INVALID_MESSAGE"),
         (json!({"type": "mark-read", "data": {"conversationId": chat, "seqId": "1"}}).to_string(), "INVALID_MESSAGE"),
         (format!("{}1{}", "[".repeat(40), "]".repeat(40)), "INVALID_MESSAGE"),
@@ -109,10 +128,22 @@ fn bad_frames_are_answered_and_change_nothing() {
     let mut a = Session::connect(server.http, &ann.token).unwrap();
     let cases = [
         (send(json!({"conversationId": chat, "content": "", "messageType": 1, "client_msg_id": "b"})), "MESSAGE_EMPTY"),
-        (send(json!({"conversationId": chat, "content": long(5001), "messageType": 1, "client_msg_id": "b"})), "MESSAGE_TOO_LARGE"),
-        (send(json!({"conversationId": chat, "content": "x", "messageType": 4, "client_msg_id": "b"})), "UNSUPPORTED_MESSAGE_TYPE"),
-        (send(json!({"conversationId": "single_1_2", "content": "x", "messageType": 1, "client_msg_id": "b"})), "CONVERSATION_NOT_FOUND"),
-        (send(json!({"conversationId": "nonsense", "content": "x", "messageType": 1, "client_msg_id": "b"})), "CONVERSATION_NOT_FOUND"),
+        (
+            send(json!({"conversationId": chat, "content": long(5001), "messageType": 1, "client_msg_id": "b"})),
+            "MESSAGE_TOO_LARGE",
+        ),
+        (
+            send(json!({"conversationId": chat, "content": "x", "messageType": 4, "client_msg_id": "b"})),
+            "UNSUPPORTED_MESSAGE_TYPE",
+        ),
+        (
+            send(json!({"conversationId": "single_1_2", "content": "x", "messageType": 1, "client_msg_id": "b"})),
+            "CONVERSATION_NOT_FOUND",
+        ),
+        (
+            send(json!({"conversationId": "nonsense", "content": "x", "messageType": 1, "client_msg_id": "b"})),
+            "CONVERSATION_NOT_FOUND",
+        ),
     ];
     check(&mut a, &cases);
     let history = api.as_user(&ann.token).get(&format!("/api/conversations/{chat}/messages")).data();
@@ -199,9 +230,16 @@ fn handshakes_are_refused_with_a_reason() {
     assert!(header.starts_with("HTTP/1.1 101"), "{header}");
     let protocol = format!("Sec-WebSocket-Protocol: gochat.v1, bearer.{token}\r\n");
     let answer = handshake(server.http, "/ws", &protocol);
-    assert!(answer.starts_with("HTTP/1.1 101") && answer.to_lowercase().contains("sec-websocket-protocol: gochat.v1\r\n"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 101") && answer.to_lowercase().contains("sec-websocket-protocol: gochat.v1\r\n"),
+        "{answer}"
+    );
     assert!(!answer.contains("bearer"), "{answer}");
-    let old = handshake_raw(server.http, "/ws", "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 8\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n");
+    let old = handshake_raw(
+        server.http,
+        "/ws",
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 8\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+    );
     assert!(old.starts_with("HTTP/1.1 426") && old.to_lowercase().contains("sec-websocket-version: 13"), "{old}");
     let plain = handshake_raw(server.http, "/ws", "");
     assert!(plain.starts_with("HTTP/1.1 400") && plain.contains("INVALID_PARAMS"), "{plain}");
@@ -225,7 +263,8 @@ fn handshake_raw(http: SocketAddr, path: &str, headers: &str) -> String {
         answer.push(byte[0]);
     }
     let head = String::from_utf8(answer).unwrap();
-    let length = head.to_lowercase().split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok());
+    let length =
+        head.to_lowercase().split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     stream.read_exact(&mut body).unwrap();
     head + &String::from_utf8(body).unwrap()

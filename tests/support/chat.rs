@@ -89,7 +89,8 @@ fn ended(error: tungstenite::Error) -> Ended {
 
 /// A `send-message` frame.
 pub fn send_message(conversation: &str, client_msg_id: &str, content: &str) -> Value {
-    let data = json!({"conversationId": conversation, "client_msg_id": client_msg_id, "content": content, "messageType": 1});
+    let data =
+        json!({"conversationId": conversation, "client_msg_id": client_msg_id, "content": content, "messageType": 1});
     json!({"type": "send-message", "data": data})
 }
 

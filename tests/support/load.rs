@@ -115,9 +115,17 @@ impl Load {
             messages += history.len();
             audit(&history, &a, &b, &mut wrong);
         }
-        assert!(wrong.is_empty(), "{} contradictions, the first:\n{}", wrong.len(), wrong[..wrong.len().min(20)].join("\n"));
+        assert!(
+            wrong.is_empty(),
+            "{} contradictions, the first:\n{}",
+            wrong.len(),
+            wrong[..wrong.len().min(20)].join("\n")
+        );
         let completes = self.completes.load(Ordering::Relaxed);
-        eprintln!("audited {messages} messages of {} conversations, {completes} complete answers", self.talkers.len() / 2);
+        eprintln!(
+            "audited {messages} messages of {} conversations, {completes} complete answers",
+            self.talkers.len() / 2
+        );
     }
 }
 
@@ -138,7 +146,12 @@ fn talk(talker: &Mutex<Talker>, whereabouts: &Whereabouts, stop: &AtomicBool, mu
 }
 
 /// One session. Unacknowledged messages of earlier ones are resent at once or after many others, as chance has it.
-fn converse(session: &mut Session, talker: &Mutex<Talker>, stop: &AtomicBool, random: &mut Seeded) -> Result<(), Ended> {
+fn converse(
+    session: &mut Session,
+    talker: &Mutex<Talker>,
+    stop: &AtomicBool,
+    random: &mut Seeded,
+) -> Result<(), Ended> {
     let mut late = talker.lock().unwrap().unacked.clone();
     let mut resend_after = [0_u32, 0, 200, 3000][random.within(0..4) as usize];
     loop {

@@ -64,7 +64,8 @@ impl LossyDisk {
     pub fn mount(&self, at: &Path) -> BackgroundSession {
         let mut config = fuser::Config::default();
         config.mount_options = vec![fuser::MountOption::FSName("lossy".to_owned())];
-        fuser::spawn_mount(LossyDisk(self.0.clone()), at, &config).expect("cannot mount FUSE (needs root and /dev/fuse)")
+        fuser::spawn_mount(LossyDisk(self.0.clone()), at, &config)
+            .expect("cannot mount FUSE (needs root and /dev/fuse)")
     }
 
     /// From now on every sync fails, or works again.
@@ -131,7 +132,8 @@ impl State {
     fn attr(&self, ino: u64) -> Option<FileAttr> {
         let content = self.files.get(&ino)?;
         let size = content.as_ref().map_or(0, |file| file.live.len() as u64);
-        let (kind, perm) = if content.is_some() { (FileType::RegularFile, 0o600) } else { (FileType::Directory, 0o700) };
+        let (kind, perm) =
+            if content.is_some() { (FileType::RegularFile, 0o600) } else { (FileType::Directory, 0o700) };
         let time: SystemTime = UNIX_EPOCH;
         Some(FileAttr {
             ino: INodeNo(ino),
@@ -161,7 +163,8 @@ impl State {
     }
 
     fn rename_to(&mut self, place: Place, ino: Option<u64>) {
-        let change = |place: Place| ino.map_or_else(|| Named::Gone(place.clone()), |ino| Named::Made(place.clone(), ino));
+        let change =
+            |place: Place| ino.map_or_else(|| Named::Gone(place.clone()), |ino| Named::Made(place.clone(), ino));
         apply_name(&mut self.names, change(place.clone()));
         self.renamed.push(change(place));
     }

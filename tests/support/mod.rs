@@ -47,7 +47,15 @@ impl Server {
             .unwrap();
         let (tx, rx) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || stdout.lines().map_while(Result::ok).for_each(|line| drop(tx.send(line))));
+        let show = std::env::var_os("GOCHAT_TEST_LOG").is_some();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if show {
+                    eprintln!("{line}");
+                }
+                let _ = tx.send(line);
+            }
+        });
         let (mut said, mut http, mut admin) = (String::new(), None, None);
         while let Ok(line) = rx.recv_timeout(STUCK) {
             let address = || line.split("http://").nth(1)?.split('/').next()?.trim().parse().ok();

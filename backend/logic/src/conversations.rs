@@ -81,13 +81,6 @@ impl Conversations {
             self.repo.conversations.clone().get_unread_count(unread).await?.into_inner().unread_count;
         Ok(conversation)
     }
-
-    /// The highest number handed out; what lies above cannot have been read.
-    async fn assigned_seq(&self, conversation_id: &str) -> Result<i64, Status> {
-        let request = ask(repo::GetCurrentSeqRequest { conversation_ids: vec![conversation_id.to_owned()] });
-        let answer = self.repo.sequences.clone().get_current_seq(request).await?.into_inner();
-        Ok(answer.seqs.get(conversation_id).copied().unwrap_or(0))
-    }
 }
 
 #[async_trait]
@@ -173,23 +166,19 @@ impl ConversationService for Conversations {
             return Err(ErrorCode::InvalidParams.into());
         }
         self.repo.member(&request.conversation_id, &request.user_id).await?;
-        let assigned = self.assigned_seq(&request.conversation_id).await?;
-        let seq_id = if request.seq_id == -1 { assigned } else { request.seq_id.min(assigned) };
         let update = ask(repo::UpdateReadPointerRequest {
             user_id: request.user_id.clone(),
             conversation_id: request.conversation_id.clone(),
-            seq_id,
+            seq_id: request.seq_id,
         });
         let answer = self.repo.conversations.clone().update_read_pointer(update).await?.into_inner();
-        if seq_id > answer.previous_seq_id {
-            let payload = serde_json::json!({
-                "conversationId": request.conversation_id,
-                "updates": { "unreadCount": answer.unread_count },
-                "operatorId": request.user_id,
-                "updatedAt": self.clock.unix_ms() / 1_000,
-            });
-            self.signals.to_user(&request.user_id, "conversation-updated", payload).await;
-        }
+        let payload = serde_json::json!({
+            "conversationId": request.conversation_id,
+            "updates": { "unreadCount": answer.unread_count },
+            "operatorId": request.user_id,
+            "updatedAt": self.clock.unix_ms() / 1_000,
+        });
+        self.signals.to_user(&request.user_id, "conversation-updated", payload).await;
         Ok(Response::new(api::MarkAsReadResponse { success: true, unread_count: answer.unread_count }))
     }
 

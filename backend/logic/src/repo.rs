@@ -13,7 +13,6 @@ use gochat_proto::im::repo::v1::conversation_service_client::ConversationService
 use gochat_proto::im::repo::v1::message_service_client::MessageServiceClient;
 use gochat_proto::im::repo::v1::online_status_service_client::OnlineStatusServiceClient;
 use gochat_proto::im::repo::v1::pipeline_service_client::PipelineServiceClient;
-use gochat_proto::im::repo::v1::sequence_service_client::SequenceServiceClient;
 use gochat_proto::im::repo::v1::token_service_client::TokenServiceClient;
 use gochat_proto::im::repo::v1::user_service_client::UserServiceClient;
 use tonic::{Request, Status};
@@ -27,7 +26,6 @@ pub(crate) struct Repo {
     pub(crate) users: UserServiceClient<Channel>,
     pub(crate) conversations: ConversationServiceClient<Channel>,
     pub(crate) messages: MessageServiceClient<Channel>,
-    pub(crate) sequences: SequenceServiceClient<Channel>,
     pub(crate) tokens: TokenServiceClient<Channel>,
     pub(crate) presence: OnlineStatusServiceClient<Channel>,
     pub(crate) pipeline: PipelineServiceClient<Channel>,
@@ -44,7 +42,6 @@ impl Repo {
             users: UserServiceClient::new(channel.clone()),
             conversations: ConversationServiceClient::new(channel.clone()),
             messages: MessageServiceClient::new(channel.clone()),
-            sequences: SequenceServiceClient::new(channel.clone()),
             tokens: TokenServiceClient::new(channel.clone()),
             presence: OnlineStatusServiceClient::new(channel.clone()),
             pipeline: PipelineServiceClient::new(channel.clone()),

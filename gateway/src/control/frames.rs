@@ -6,10 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use gochat_proto::bus::v1::{Ack, Push, Refusal, Signal};
 use gochat_proto::codes::ErrorCode;
 use gochat_proto::failure::Failure;
-use gochat_proto::frames::{
-    ConversationUpdated, ErrorDetails, ErrorFrame, MessageAck, NewMessage, Updates, write_signal,
-};
-use gochat_proto::ids::UserId;
+use gochat_proto::frames::{ConversationUpdated, ErrorDetails, ErrorFrame, MessageAck, NewMessage, write_signal};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
@@ -53,20 +50,6 @@ impl FrameWriter {
         Some(self.frame(class, |out, now| write_signal(out, &signal.frame_type, &signal.payload, now)))
     }
 
-    /// `conversation-updated` after a read.
-    pub(crate) fn unread(&mut self, conversation_id: &str, reader: i64, unread: i64) -> OutFrame {
-        let class = FrameClass::Coalescible { key: unread_key(conversation_id) };
-        self.frame(class, |out, now| {
-            let frame = ConversationUpdated {
-                conversation_id,
-                updates: Updates::UnreadCount(unread),
-                operator_id: Some(UserId(reader)),
-                updated_at: now,
-            };
-            frame.write(out, now);
-        })
-    }
-
     /// `error` for a frame about a conversation.
     pub(crate) fn failure(&mut self, conversation_id: &str, failure: &Failure) -> OutFrame {
         self.frame(FrameClass::Chat, |out, now| {
@@ -105,14 +88,10 @@ fn class_of(frame_type: &str, about: &SignalData<'_>) -> FrameClass {
         ConversationUpdated::TYPE
             if about.updates.as_ref().is_some_and(|u| u.len() == 1 && u.contains_key("unreadCount")) =>
         {
-            FrameClass::Coalescible { key: unread_key(&about.conversation_id) }
+            FrameClass::Coalescible { key: key(&(frame_type, &about.conversation_id)) }
         }
         _ => FrameClass::Chat,
     }
-}
-
-fn unread_key(conversation_id: &str) -> u64 {
-    key(&("unread", conversation_id))
 }
 
 fn key(about: &impl Hash) -> u64 {
@@ -135,7 +114,8 @@ mod tests {
     #[test]
     fn only_what_a_newer_frame_replaces_is_merged() {
         let read = signal("conversation-updated", r#"{"conversationId":"c","updates":{"unreadCount":3}}"#).unwrap();
-        assert_eq!(read.class, FrameWriter::default().unread("c", 7, 0).class);
+        let later = signal("conversation-updated", r#"{"conversationId":"c","updates":{"unreadCount":0}}"#).unwrap();
+        assert_eq!(read.class, later.class);
         let other = signal("conversation-updated", r#"{"conversationId":"d","updates":{"unreadCount":3}}"#).unwrap();
         assert_ne!(read.class, other.class);
         let renamed = r#"{"conversationId":"c","updates":{"unreadCount":3,"name":"x"}}"#;

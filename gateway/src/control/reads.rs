@@ -1,5 +1,5 @@
-//! Read marks from sessions: a bounded number of calls to logic at once, an answer to the asking connection for each.
-//! Never merges: the shard has done that.
+//! Read marks from sessions: a bounded number of calls to logic at once. A success reaches all of the user's sessions as
+//! logic's `conversation-updated`; a failure is told to the asking connection. Never merges: the shard has done that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,15 +47,10 @@ pub(crate) async fn run(mut marks: mpsc::Receiver<ReadMark>, logic: Channel, sha
             },
             Some(answered) = calls.next() => answered,
         };
+        let Err(failure) = answer else { continue };
         let mut frames = FrameWriter::at(clock.unix_ms());
         let mut batches = shards.batches();
-        batches.frame(
-            mark.address,
-            match answer {
-                Ok(unread) => frames.unread(&mark.conversation, mark.user_id, unread),
-                Err(failure) => frames.failure(&mark.conversation, &failure),
-            },
-        );
+        batches.frame(mark.address, frames.failure(&mark.conversation, &failure));
         batches.send().await;
     }
 }
@@ -63,12 +58,12 @@ pub(crate) async fn run(mut marks: mpsc::Receiver<ReadMark>, logic: Channel, sha
 async fn call(
     mut conversations: ConversationServiceClient<Channel>,
     mark: ReadMark,
-) -> (ReadMark, Result<i64, Failure>) {
+) -> (ReadMark, Result<(), Failure>) {
     let request = MarkAsReadRequest {
         user_id: mark.user_id.to_string(),
         conversation_id: mark.conversation.to_string(),
         seq_id: mark.seq_id,
     };
     let answer = conversations.mark_as_read(rpc::request(request, CALL_DEADLINE)).await;
-    (mark, answer.map(|answer| answer.into_inner().unread_count).map_err(Failure::from))
+    (mark, answer.map(drop).map_err(Failure::from))
 }
