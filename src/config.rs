@@ -174,7 +174,7 @@ impl Config {
         within("auth.refresh_token_ttl_s", self.auth.refresh_token_ttl_s, 60..=365 * 24 * 3600)?;
         within("auth.bcrypt_cost", self.auth.bcrypt_cost.into(), 4..=16)?;
         within("bus.partitions", self.bus.partitions.into(), 1..=64)?;
-        within("bus.segment_bytes", self.bus.segment_bytes, 4 << 20..=4 << 30)?;
+        within("bus.segment_bytes", self.bus.segment_bytes, 4 << 20..=1 << 30)?;
         within("bus.retention_bytes", self.bus.retention_bytes, 0..=u64::MAX)?;
         if self.listen == self.admin && self.listen.port() != 0 {
             return Err(ConfigError::Value { key: "admin", problem: format!("{} is already `listen`", self.admin) });

@@ -16,7 +16,7 @@ use gochat_infra::telemetry;
 use gochat_logic::{Logic, LogicConfig, LogicDeps};
 use gochat_proto::ids::GatewayId;
 use gochat_proto::im::repo::v1::pipeline_service_client::PipelineServiceClient;
-use gochat_proto::im::repo::v1::{AwaitPositionsRequest, Position};
+use gochat_proto::im::repo::v1::{AwaitPositionsRequest, GetPositionsRequest, Position};
 use gochat_proto::topics;
 use gochat_task::{Task, TaskConfig, TaskDeps};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -117,21 +117,34 @@ async fn serve(config: &Config) -> Result<(), String> {
     }
 }
 
-/// Waits until everything in the log is stored, so that ids start above every one ever used (pipeline.md C3) and a store
-/// that is ahead of its log is noticed before anybody is served (J2).
+/// Refuses a store that is ahead of its log (pipeline.md J2), then waits until everything in the log is stored, so that
+/// ids start above every one ever used (C3).
 async fn catch_up(
     parts: &Embedded,
     config: &Config,
     storing: &watch::Receiver<gochat_task::Health>,
 ) -> Result<(), String> {
-    let mut positions = Vec::new();
+    let mut ends = Vec::new();
     for partition in 0..config.bus.partitions {
         let end = parts.bus.end_offset(topics::MESSAGES_PERSIST, partition).await.map_err(|error| error.to_string())?;
-        positions.push(Position { partition, offset: end });
+        ends.push(Position { partition, offset: end });
     }
     let mut repo = PipelineServiceClient::new(parts.repo.clone());
+    let stored = repo.get_positions(request(GetPositionsRequest {}, Duration::from_secs(5))).await;
+    for stored in stored.map_err(|status| status.message().to_owned())?.into_inner().positions {
+        let end = ends.iter().find(|end| end.partition == stored.partition).map_or(0, |end| end.offset);
+        if stored.offset > end {
+            return Err(format!(
+                "the database in {dir} has stored the log up to offset {} of partition {}, the log in {dir}/log ends at {end}: one of \
+                 them is not of this installation or was restored from an older copy; restore both from one backup",
+                stored.offset,
+                stored.partition,
+                dir = config.data_dir.display()
+            ));
+        }
+    }
     loop {
-        let wait = AwaitPositionsRequest { positions: positions.clone(), timeout_ms: 500 };
+        let wait = AwaitPositionsRequest { positions: ends.clone(), timeout_ms: 500 };
         let answer = repo.await_positions(request(wait, Duration::from_secs(5))).await;
         if answer.map_err(|status| status.message().to_owned())?.into_inner().passed {
             break;

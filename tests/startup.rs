@@ -7,7 +7,7 @@ mod support;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
-use support::{Api, Server, login, register};
+use support::{Api, Server, login, open_chat, register};
 
 #[test]
 fn a_second_start_finds_the_data() {
@@ -89,6 +89,24 @@ fn a_damaged_log_is_said() {
     std::fs::write(&segments[0], b"this was a log once").unwrap();
     let out = start(dir.path(), &["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     refused(&out, &["log"]);
+}
+
+#[test]
+fn a_store_ahead_of_its_log_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let api = Api::new(server.http);
+    let (ann, bob) = (register(&api, "ann"), register(&api, "bob"));
+    let chat = open_chat(&api, &ann, &bob);
+    let path = format!("/api/conversations/{chat}/messages");
+    let me = api.as_user(&ann.token);
+    let sent = me.post(&path, &serde_json::json!({"messageType": 1, "content": "x", "client_msg_id": "1"}));
+    assert_eq!(sent.status, 201);
+    assert_eq!(me.get(&path).data()["complete"], true, "it is stored");
+    server.kill();
+    std::fs::remove_dir_all(dir.path().join("log")).unwrap();
+    let out = start(dir.path(), &["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    refused(&out, &["ends at 0", "backup"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::{STUCK, User};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tungstenite::{Message, WebSocket};
 
 /// One WebSocket session.
@@ -49,8 +49,14 @@ impl Session {
 
     /// The next JSON frame, or `None` when none came in `wait`.
     pub fn frame(&mut self, wait: Duration) -> Result<Option<Value>, Ended> {
-        self.socket.get_ref().set_read_timeout(Some(wait)).map_err(|e| Ended::Broken(e.to_string()))?;
+        let until = Instant::now() + wait;
         loop {
+            // Pings do not prolong the wait.
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            self.socket.get_ref().set_read_timeout(Some(left)).map_err(|e| Ended::Broken(e.to_string()))?;
             match self.socket.read() {
                 Ok(Message::Text(text)) => {
                     let frame = serde_json::from_str(&text).map_err(|e| Ended::Broken(format!("{e}: {text}")))?;

@@ -33,7 +33,8 @@ fn find_or_install() -> Outcome<PathBuf> {
         return Ok(from_package);
     }
     let root = ours.to_string_lossy().into_owned();
-    Step::cargo("compile cargo-deny", ["install", "cargo-deny", "--locked", "--version", VERSION, "--root", &root]).run()?;
+    Step::cargo("compile cargo-deny", ["install", "cargo-deny", "--locked", "--version", VERSION, "--root", &root])
+        .run()?;
     Ok(ours.join("bin/cargo-deny"))
 }
 

@@ -21,7 +21,11 @@ impl Step {
     }
 
     /// A step of any program, run in the workspace's root.
-    pub(crate) fn program<I: AsRef<OsStr>>(name: &str, program: impl AsRef<OsStr>, args: impl IntoIterator<Item = I>) -> Step {
+    pub(crate) fn program<I: AsRef<OsStr>>(
+        name: &str,
+        program: impl AsRef<OsStr>,
+        args: impl IntoIterator<Item = I>,
+    ) -> Step {
         let mut command = Command::new(program);
         command.args(args).current_dir(workspace_root());
         Step { name: name.to_owned(), command }

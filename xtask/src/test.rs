@@ -39,6 +39,7 @@ impl Options {
             ("GOCHAT_KILLS", self.kills.map(|n| n.to_string())),
             ("GOCHAT_SIM_SEEDS", self.sim_seeds.map(|n| n.to_string())),
             ("GOCHAT_SEED", self.seed.map(|n| n.to_string())),
+            ("GOCHAT_SIM_SEED", self.seed.map(|n| n.to_string())),
         ];
         for (key, value) in set {
             if let Some(value) = value {
