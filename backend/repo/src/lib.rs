@@ -7,6 +7,7 @@
 
 mod directory;
 mod pipeline;
+mod recent;
 mod repo;
 mod services;
 pub mod store;

@@ -216,13 +216,13 @@ impl Work<'_> {
 impl<'a> Batch<'a> {
     fn new(
         request: &'a PrepareMessagesRequest,
-        rosters: &'a HashMap<String, Arc<Roster>>,
+        rosters: &'a HashMap<&str, Arc<Roster>>,
     ) -> Result<Batch<'a>, PrepareError> {
         if request.conversations.iter().flat_map(|c| &c.items).any(|i| i.content_hash.len() != 16) {
             return Err(PrepareError::Invalid("content_hash has 16 bytes"));
         }
         let work = |asked: &'a PrepareConversation| {
-            let roster = rosters.get(&asked.conversation_id);
+            let roster = rosters.get(asked.conversation_id.as_str());
             let fate = || match roster {
                 Some(_) => Item::Open,
                 None => refusal(ErrorCode::ConversationNotFound),

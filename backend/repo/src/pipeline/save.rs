@@ -118,7 +118,7 @@ struct Hopeless<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(records: &'a [Record], before: LogState, rosters: &HashMap<String, Arc<Roster>>) -> Plan<'a> {
+    fn new(records: &'a [Record], before: LogState, rosters: &HashMap<&str, Arc<Roster>>) -> Plan<'a> {
         let mut plan =
             Plan { offsets: Vec::new(), candidates: Vec::new(), hopeless: Vec::new(), stale: 0, after: before };
         for record in records {
@@ -149,10 +149,10 @@ impl<'a> Plan<'a> {
         plan
     }
 
-    fn try_messages(&mut self, offset: i64, messages: &'a [PersistMessage], rosters: &HashMap<String, Arc<Roster>>) {
+    fn try_messages(&mut self, offset: i64, messages: &'a [PersistMessage], rosters: &HashMap<&str, Arc<Roster>>) {
         for message in messages {
             let hash = <[u8; 16]>::try_from(message.content_hash.as_ref());
-            let roster = rosters.get(&message.conversation_id);
+            let roster = rosters.get(message.conversation_id.as_str());
             let reason = match (roster, hash) {
                 (Some(roster), Ok(hash)) if message.seq_id > 0 && message.message_id > 0 => {
                     self.offsets.push(offset);

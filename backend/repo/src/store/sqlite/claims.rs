@@ -4,6 +4,7 @@
 
 use super::super::error::{Result, StoreError};
 use super::batch::Batched;
+use super::filter::PlaceFilter;
 use std::sync::Arc;
 
 const PERIOD_MS: i64 = 31 * 24 * 3600 * 1000;
@@ -22,17 +23,23 @@ pub(super) struct ClaimTables {
 /// One period's table with its statements.
 pub(super) struct ClaimTable {
     pub(super) period: i64,
+    /// Asked before the table.
+    pub(super) filter: PlaceFilter,
     pub(super) insert: Batched,
     /// Holder of places: place, message id.
     pub(super) holders: Batched,
     /// Rows at places: place, then the columns of a stored row, null when the row is gone.
     pub(super) rows: Batched,
+    /// So many places from one on, ascending, as text, and the last of them.
+    pub(super) places: String,
 }
 
 impl ClaimTable {
-    pub(super) fn new(period: i64) -> ClaimTable {
+    /// `is_empty`: the table has no rows yet.
+    pub(super) fn new(period: i64, is_empty: bool) -> ClaimTable {
         ClaimTable {
             period,
+            filter: PlaceFilter::new(is_empty),
             insert: Batched::named(
                 format!("INSERT OR IGNORE INTO claims_{period} (place, message_id) VALUES "),
                 "(?,?)",
@@ -50,6 +57,10 @@ impl ClaimTable {
                 ),
                 "?",
                 ")",
+            ),
+            places: format!(
+                "SELECT group_concat(place), max(place) FROM \
+                 (SELECT place FROM claims_{period} WHERE place >= ? ORDER BY place LIMIT ?)"
             ),
         }
     }

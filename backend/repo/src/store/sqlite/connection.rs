@@ -3,6 +3,7 @@
 use super::super::error::{Result, StoreError};
 use super::changes::ChangeClock;
 use super::claims::ClaimTables;
+use super::heads::Heads;
 use gochat_infra::telemetry::metrics;
 use sqlx::{Sqlite, SqlitePool, Transaction};
 use std::collections::HashMap;
@@ -22,6 +23,8 @@ pub(super) struct Inner {
     pub(super) epochs: Mutex<HashMap<u32, i64>>,
     /// Which claims tables exist.
     pub(super) claims: RwLock<Arc<ClaimTables>>,
+    /// How high numbers have been stored.
+    pub(super) heads: Heads,
     pub(super) changes: Arc<ChangeClock>,
     /// Set by the first error of the disk; nothing is written after it.
     pub(super) stopped: OnceLock<String>,

@@ -49,17 +49,7 @@ impl PipelineStore for SqliteStore {
 
     async fn prepare_lookup(&self, lookup: PrepareLookup) -> Result<PrepareAnswer> {
         let claims = self.rows_at_claims(lookup.claims).await?;
-        let mut tops = HashMap::with_capacity(lookup.conversations.len());
-        for (sql, keys) in HEADS.padded(&lookup.conversations) {
-            let rows = sqlx::query_with(sql, Values::keys(keys)?)
-                .fetch_all(&self.inner.readers)
-                .await
-                .map_err(|e| self.inner.fail(e))?;
-            for row in &rows {
-                tops.insert(col::<i64>(row, 0)?, col::<i64>(row, 1)?);
-            }
-        }
-        let top_seqs = lookup.conversations.iter().map(|key| tops.get(key).copied().unwrap_or(0)).collect();
+        let top_seqs = self.top_seqs(&lookup.conversations).await?;
         Ok(PrepareAnswer { epoch: self.epoch(lookup.partition).await?, claims, top_seqs })
     }
 
@@ -173,12 +163,36 @@ impl SqliteStore {
         Ok(())
     }
 
+    /// Highest numbers of conversations, in the order asked; 0 for those that do not exist.
+    async fn top_seqs(&self, conversations: &[i64]) -> Result<Vec<i64>> {
+        let mut known = self.inner.heads.look(conversations);
+        if known.missing.is_empty() {
+            return Ok(known.tops);
+        }
+        let mut loaded = HashMap::with_capacity(known.missing.len());
+        for (sql, keys) in HEADS.padded(&known.missing) {
+            let rows = sqlx::query_with(sql, Values::keys(keys)?)
+                .fetch_all(&self.inner.readers)
+                .await
+                .map_err(|e| self.inner.fail(e))?;
+            for row in &rows {
+                loaded.insert(col::<i64>(row, 0)?, col::<i64>(row, 1)?);
+            }
+        }
+        self.inner.heads.keep(&known, loaded.iter().map(|(key, top)| (*key, *top)));
+        for (top, key) in known.tops.iter_mut().zip(conversations) {
+            *top = (*top).max(loaded.get(key).copied().unwrap_or(0));
+        }
+        Ok(known.tops)
+    }
+
     /// Places that are taken, in the current table or the one before.
     async fn rows_at_claims(&self, mut places: Vec<i64>) -> Result<Vec<(i64, Option<StoredRow>)>> {
         let mut found = Vec::new();
         for table in &self.inner.claim_tables().tables {
             let first = found.len();
-            for (sql, keys) in table.rows.padded(&places) {
+            let asked: Vec<i64> = places.iter().copied().filter(|place| !table.filter.is_free(*place)).collect();
+            for (sql, keys) in table.rows.padded(&asked) {
                 let rows = sqlx::query_with(sql, Values::keys(keys)?)
                     .fetch_all(&self.inner.readers)
                     .await

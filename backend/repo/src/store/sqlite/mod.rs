@@ -9,6 +9,8 @@ mod changes;
 mod claims;
 mod connection;
 mod conversations;
+mod filter;
+mod heads;
 mod history;
 mod list;
 mod lookup;
@@ -23,6 +25,7 @@ use super::error::{Result, StoreError};
 use changes::ChangeClock;
 use connection::{Inner, SQLITE_CANTOPEN, SQLITE_CORRUPT, SQLITE_NOTADB, SQLITE_READONLY, SqliteStore, primary_code};
 use gochat_infra::clock::{Clock, SystemClock};
+use heads::Heads;
 use sqlx::SqlSafeStr;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -98,6 +101,7 @@ impl SqliteStore {
             readers,
             epochs: Mutex::default(),
             claims: RwLock::default(),
+            heads: Heads::default(),
             changes: Arc::new(ChangeClock::new(config.clock.clone())),
             stopped: OnceLock::new(),
             health: watch::Sender::new(true),
@@ -106,6 +110,7 @@ impl SqliteStore {
         store.load_epochs().await?;
         store.load_change_time().await?;
         store.load_claim_tables().await?;
+        store.fill_filters();
         Ok(store)
     }
 }
@@ -155,6 +160,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
 
     use super::super::contract;
+    use super::super::pipeline::PipelineStore as _;
     use super::*;
 
     async fn open(directory: &Path) -> Result<Arc<dyn Store>> {
@@ -190,6 +196,27 @@ mod tests {
         let mut tx = store.begin_persist(0, 1).await.unwrap();
         let other = super::super::pipeline::ClaimRow { place: 7, message_id: 2 };
         assert_eq!(tx.insert_claims(&[other]).await.unwrap(), [(0, 1)]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_restart_fills_the_filters() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = SqliteConfig::new(directory.path().join("gochat.db"));
+        let store = SqliteStore::open(config.clone()).await.unwrap();
+        let places: Vec<i64> = (0..40_000).chain([i64::MIN, -1, i64::MAX]).collect();
+        let claims: Vec<_> =
+            places.iter().map(|place| super::super::pipeline::ClaimRow { place: *place, message_id: 1 }).collect();
+        let mut tx = store.begin_persist(0, 0).await.unwrap();
+        tx.insert_claims(&claims).await.unwrap();
+        tx.commit().await.unwrap();
+        drop(store);
+        let store = SqliteStore::open(config).await.unwrap();
+        let tables = store.inner.claim_tables();
+        let filter = &tables.tables[0].filter;
+        while (50_000..51_000).all(|place| !filter.is_free(place)) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(places.iter().all(|place| !filter.is_free(*place)));
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -1,13 +1,16 @@
 //! Statements about the tables of the claims index: which there are, the turn of a period, who holds a place.
 
-use super::super::error::Result;
+use super::super::error::{Result, StoreError};
 use super::batch::Values;
 use super::claims::{ClaimTable, ClaimTables};
 use super::connection::{Inner, SqliteStore};
-use super::rows::col;
+use super::rows::{col, flag};
 use sqlx::{AssertSqlSafe, Sqlite, Transaction};
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
+
+/// Places that one statement brings while a filter is filled.
+const FILL_PLACES: i64 = 16_384;
 
 impl SqliteStore {
     /// Reads which tables exist.
@@ -16,10 +19,51 @@ impl SqliteStore {
             .fetch_all(&self.inner.readers)
             .await
             .map_err(|e| self.inner.fail(e))?;
-        let tables = rows.iter().map(|row| Ok(Arc::new(ClaimTable::new(col(row, 0)?)))).collect::<Result<_>>()?;
+        let tables =
+            rows.iter().map(|row| Ok(Arc::new(ClaimTable::new(col(row, 0)?, false)))).collect::<Result<_>>()?;
         self.inner.set_claim_tables(Arc::new(ClaimTables { tables }));
         Ok(())
     }
+
+    /// Fills the filters of the tables that have rows, while the store works already. One that cannot be filled costs
+    /// look-ups; it is filled at the next start.
+    pub(super) fn fill_filters(&self) {
+        for table in &self.inner.claim_tables().tables {
+            let (inner, table) = (Arc::downgrade(&self.inner), table.clone());
+            tokio::spawn(async move {
+                if let Err(error) = fill_filter(&inner, &table).await {
+                    tracing::warn!(%error, "the filter of a claims table was not filled: look-ups take longer");
+                }
+            });
+        }
+    }
+}
+
+/// Adds a table's places to its filter, some thousands at a time; ends early when the store is gone.
+async fn fill_filter(store: &Weak<Inner>, table: &ClaimTable) -> Result<()> {
+    let mut next = Some(i64::MIN);
+    while let (Some(first), Some(inner)) = (next, store.upgrade()) {
+        let row = sqlx::query(AssertSqlSafe(table.places.clone()))
+            .bind(first)
+            .bind(FILL_PLACES)
+            .fetch_one(&inner.readers)
+            .await
+            .map_err(|e| inner.fail(e))?;
+        let Some(last) = col::<Option<i64>>(&row, 1)? else {
+            table.filter.set_complete();
+            return Ok(());
+        };
+        let places: Result<Vec<i64>> = col::<&str>(&row, 0)?
+            .split(',')
+            .map(|place| place.parse().map_err(|_| StoreError::Broken(format!("{place} is no place"))))
+            .collect();
+        table.filter.add(places?.into_iter());
+        next = last.checked_add(1);
+        if next.is_none() {
+            table.filter.set_complete();
+        }
+    }
+    Ok(())
 }
 
 impl Inner {
@@ -50,8 +94,13 @@ impl Inner {
         for sql in statements {
             sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(&mut **tx).await.map_err(|e| self.fail(e))?;
         }
-        let tables =
-            [Arc::new(ClaimTable::new(period))].into_iter().chain(before.tables.iter().take(1).cloned()).collect();
+        let any = sqlx::query(AssertSqlSafe(format!("SELECT EXISTS (SELECT 1 FROM claims_{period})")))
+            .persistent(false)
+            .fetch_one(&mut **tx)
+            .await
+            .map_err(|e| self.fail(e))?;
+        let table = Arc::new(ClaimTable::new(period, !flag(&any, 0)?));
+        let tables = [table].into_iter().chain(before.tables.iter().take(1).cloned()).collect();
         Ok(Arc::new(ClaimTables { tables }))
     }
 

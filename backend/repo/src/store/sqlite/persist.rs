@@ -85,7 +85,8 @@ impl SqlitePersist {
     /// Indexes of claims that the table before the current one holds for another message.
     async fn held_before(&mut self, claims: &[ClaimRow]) -> Result<HashMap<i64, i64>> {
         let Some(before) = self.claims.tables.get(1).cloned() else { return Ok(HashMap::new()) };
-        let places: Vec<i64> = claims.iter().map(|c| c.place).collect();
+        let taken = claims.iter().map(|c| c.place).filter(|place| !before.filter.is_free(*place));
+        let places: Vec<i64> = taken.collect();
         self.inner.holders(&mut self.tx, &before, &places).await
     }
 }
@@ -114,6 +115,9 @@ impl PersistTx for SqlitePersist {
         }
         let tables = self.claims.clone();
         let table = tables.current()?;
+        table.filter.add(wanted.iter().map(|(_, claim)| claim.place));
+        // Neighbours share pages. Equal places stay in order: the first one takes it.
+        wanted.sort_by_key(|(_, claim)| claim.place);
         for (sql, slice) in table.insert.exact(&wanted) {
             let mut values = Values::default();
             for (_, claim) in slice {
@@ -174,6 +178,7 @@ impl PersistTx for SqlitePersist {
     }
 
     async fn advance(&mut self, advances: &[Advance]) -> Result<()> {
+        self.inner.heads.raise(advances.iter().map(|a| (a.conversation, a.last_seq.max(a.stored_through_seq))));
         let changed_at = self.stamp.get_or_insert_with(|| self.inner.changes.stamp()).ms;
         for (sql, slice) in ADVANCE.exact(advances) {
             let mut values = Values::default();
