@@ -1,7 +1,7 @@
 //! The seam to the database: what repo asks of it, in verbs of the domain.
 //!
 //! Owns the [`Store`] trait and its plain types, one file per noun. Never holds a rule of the message pipeline: those stand
-//! above this seam, in [`crate::pipeline`], and every implementation gets them for nothing. Implementations: [`sqlite`].
+//! above this seam, in `pipeline`, and every implementation gets them for nothing. Implementations: [`sqlite`].
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;

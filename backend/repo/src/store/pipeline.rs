@@ -1,7 +1,7 @@
 //! What the message pipeline asks of the store: epochs, look-ups, reservations, and the transaction that persists records.
 //!
 //! The verbs are mechanical. What a conflict means (B5), which record is void (A2) and what moves `storedThroughSeq` (D1) is
-//! decided in [`crate::pipeline`].
+//! decided in `pipeline`.
 
 use super::error::Result;
 use async_trait::async_trait;
