@@ -69,8 +69,8 @@ const ADVICE_DIRECTORY: &str = "; does the directory exist, and may this user wr
 
 /// How long a statement waits for a lock; only a foreign process can hold one.
 const BUSY: Duration = Duration::from_secs(5);
-/// Pages in the write-ahead log before they are copied to the file: 16 MiB.
-const WAL_PAGES: &str = "4096";
+/// Pages in the write-ahead log before they are copied to the file: 64 MiB, so that pages written often are copied rarely.
+const WAL_PAGES: &str = "16384";
 
 impl SqliteStore {
     async fn open(config: SqliteConfig) -> Result<SqliteStore> {

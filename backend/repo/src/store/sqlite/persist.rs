@@ -12,7 +12,7 @@ use bytes::Bytes;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Sqlite, Transaction};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 static INSERT_MESSAGES: Batched = Batched::new(
     "INSERT OR IGNORE INTO messages (id, conversation_key, seq, sender_id, type, content, extra, client_msg_id, \
@@ -237,6 +237,9 @@ impl PersistTx for SqlitePersist {
     }
 }
 
+/// Most messages carry no extra: one text for all of them.
+static EMPTY: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(""));
+
 fn bind_message(values: &mut Values, row: &MessageRow<'_>) -> Result<()> {
     values
         .add(row.id)?
@@ -245,7 +248,7 @@ fn bind_message(values: &mut Values, row: &MessageRow<'_>) -> Result<()> {
         .add(row.sender_id)?
         .add(row.kind)?
         .add(Arc::<str>::from(row.content))?
-        .add(Arc::<str>::from(row.extra))?
+        .add(if row.extra.is_empty() { EMPTY.clone() } else { Arc::from(row.extra) })?
         .add(row.client_msg_id)?
         .add(row.content_hash.to_be_bytes().to_vec())?
         .add(row.created_at_ms)?;
