@@ -3,12 +3,20 @@
 
 mod bus_support;
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use bus_support::{assigned, read, read_all, record, topic, within};
 use gochat_infra::bus::{
     Bus, Durability, PartitionStream, StartAt,
-    log::{LogBus, LogConfig},
+    log::{FileHook, FileOp, LogBus, LogConfig},
 };
 
 fn config(dir: &Path) -> LogConfig {
@@ -135,4 +143,38 @@ async fn readers_that_are_overtaken_go_on_at_the_beginning() {
     assert!(earliest > 10);
     let rest = read(&mut *stream, (310 - earliest) as usize).await;
     assert_eq!(rest[0].offset, earliest);
+}
+
+#[tokio::test]
+async fn segments_serve_again_and_what_they_held_does_not_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = Arc::new(AtomicU32::new(0));
+    let counted = made.clone();
+    let hook = FileHook::new(move |op| {
+        counted.fetch_add(u32::from(op == FileOp::Allocate), Ordering::Relaxed);
+        Ok(())
+    });
+    let bus = LogBus::open(LogConfig { file_hook: Some(hook), ..config(dir.path()) }).unwrap();
+    bus.create_topic(topic("t", 1, Durability::Durable)).await.unwrap();
+    for round in 0..6 {
+        fill(&*bus, "t", 0, 150).await;
+        let earliest = bus.earliest_offset("t", 0).unwrap();
+        let records = read_all(&*bus, "t", 0).await;
+        assert_eq!((records[0].offset, records.len() as i64), (earliest, 150 * (round + 1) - earliest));
+        let copied = dir.path().join(format!("copy{round}"));
+        fs::create_dir(&copied).unwrap();
+        for entry in fs::read_dir(dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() && path.extension().is_some_and(|extension| extension != "lock") {
+                fs::copy(&path, copied.join(path.file_name().unwrap())).unwrap();
+            }
+        }
+        let again = LogBus::open(config(&copied)).unwrap();
+        assert_eq!(again.end_offset("t", 0).await.unwrap(), 150 * (round + 1));
+        assert_eq!(again.produce("t", 0, vec![record("x")]).await.unwrap(), 150 * (round + 1));
+        let read = read_all(&*again, "t", 0).await;
+        assert_eq!(read.last().unwrap().offset, 150 * (round + 1));
+    }
+    let written: u64 = bus.stats().bytes / (64 * 1024);
+    assert!(written >= 12 && u64::from(made.load(Ordering::Relaxed)) <= written / 2, "{made:?} of {written}");
 }

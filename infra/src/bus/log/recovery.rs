@@ -214,7 +214,7 @@ fn cut_tail(
     let mut spare = None;
     for (i, (segment, remains)) in later.iter().enumerate().rev() {
         let whole = segment.file_bytes().map_err(unreadable)? == segment.header.segment_bytes;
-        if i == 0 && whole && !remains.any_bytes {
+        if i == 0 && whole && !remains.any_frames {
             spare = Some(segment.clone());
         } else {
             fs::remove_file(&segment.path).map_err(unreadable)?;
@@ -222,7 +222,7 @@ fn cut_tail(
     }
     segment::sync_dir(dir).map_err(unreadable)?;
     head.restore_length().map_err(unreadable)?;
-    if remains.any_bytes {
+    if remains.any_frames {
         tracing::warn!(path = %head.path.display(), at = end.at, "cut what was written and not synced");
         clear(head, end.at).map_err(unreadable)?;
     }
@@ -231,13 +231,14 @@ fn cut_tail(
 
 /// What lies behind the end of a segment's good frames.
 struct Remains {
-    any_bytes: bool,
+    /// Bytes alone mean nothing: a segment that serves again keeps what it held.
+    any_frames: bool,
     /// Largest that a whole frame header there says; 0 without one.
     synced_through: u64,
 }
 
 fn search(segment: &Segment, from: u64) -> io::Result<Remains> {
-    let mut remains = Remains { any_bytes: false, synced_through: 0 };
+    let mut remains = Remains { any_frames: false, synced_through: 0 };
     let end = segment.file_bytes()?;
     let zeros = vec![0; CHUNK_BYTES + FRAME_HEADER_BYTES];
     let mut chunk = Vec::new();
@@ -247,10 +248,10 @@ fn search(segment: &Segment, from: u64) -> io::Result<Remains> {
         chunk.resize((end - at).min((CHUNK_BYTES + FRAME_HEADER_BYTES) as u64) as usize, 0);
         segment.read_at(&mut chunk, at)?;
         if chunk != zeros[..chunk.len()] {
-            remains.any_bytes = true;
             for offset in (0..chunk.len()).step_by(FRAME_ALIGN) {
                 let position = segment.header.base_position + at + offset as u64;
                 if let Some(header) = FrameHeader::decode(&chunk[offset..], segment.header.salt, position) {
+                    remains.any_frames = true;
                     remains.synced_through = remains.synced_through.max(header.synced_through);
                 }
             }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{FallocateFlags, fallocate},
+    fs::{Advice, FallocateFlags, fadvise, fallocate},
     io::Errno,
 };
 
@@ -72,6 +72,37 @@ impl Segment {
                 Err(error)
             }
         }
+    }
+
+    /// Takes the file out of the log on the disk, before a byte of it changes; a start removes what is set aside.
+    pub(super) fn set_aside(mut self, config: &LogConfig) -> io::Result<Self> {
+        let path_aside = config.dir.join(format!("{:012}{SUFFIX_NEW}", self.header.sequence));
+        fs::rename(&self.path, &path_aside).and_then(|()| sync_dir(&config.dir)).inspect_err(|_| {
+            // Left where it is, it would stand before a gap; the first error is the one that counts.
+            let _ = fs::remove_file(&self.path);
+        })?;
+        self.path = path_aside;
+        Ok(self)
+    }
+
+    /// Makes this segment, which was set aside, into the one numbered `sequence`: its blocks are allocated and
+    /// written already. What it held stays behind the new header; no frame of it counts under the new salt.
+    pub(super) fn recycle(self, config: &LogConfig, sequence: u64, base_position: u64) -> io::Result<Arc<Self>> {
+        let path = config.dir.join(format!("{sequence:012}{SUFFIX}"));
+        let header = SegmentHeader {
+            sequence,
+            base_position,
+            segment_bytes: config.segment_bytes,
+            salt: RandomState::new().hash_one((sequence, std::process::id())),
+            created_at_ms: now_ms(),
+        };
+        // Frames fill pages in part: those that are not in memory would be read one by one.
+        let _ = fadvise(&self.file, 0, None, Advice::WillNeed);
+        self.file.write_all_at(&header.encode(), 0)?;
+        self.file.sync_all()?;
+        fs::rename(&self.path, &path)?;
+        sync_dir(&config.dir)?;
+        Ok(Arc::new(Segment { header, path, file: self.file, hook: self.hook, sealed_at_ms: AtomicU64::new(0) }))
     }
 
     fn fill(config: &LogConfig, header: &SegmentHeader, path: &Path) -> io::Result<File> {

@@ -26,6 +26,8 @@ pub(super) struct Shared {
     cache: TailCache,
     /// Oldest first; the last one is being written.
     pub segments: Mutex<VecDeque<Arc<Segment>>>,
+    /// Held while segments leave the log: the oldest goes first on the disk too.
+    pub retention: Mutex<()>,
     pub health: watch::Sender<BusHealth>,
     pub counters: Counters,
     /// Position in the log below which everything is on stable storage.
@@ -51,6 +53,7 @@ impl Shared {
             config,
             catalog,
             segments: Mutex::new(segments),
+            retention: Mutex::default(),
             health: watch::Sender::new(BusHealth::Ok),
             counters: Counters::default(),
             synced_through: AtomicU64::new(synced),

@@ -1,7 +1,7 @@
 //! The preallocator thread: keeps the next segment ready, so that writes never meet a lack of space.
 
 use std::{
-    io,
+    fs, io,
     sync::{Arc, Condvar, Mutex, PoisonError},
     time::Duration,
 };
@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::{
     config::BusHealth,
     partition::lock,
+    retention::take_oldest,
     segment::{Segment, is_disk_full},
     shared::Shared,
 };
@@ -82,9 +83,24 @@ impl SpareSlot {
     /// The thread.
     pub(super) fn run(&self) {
         while let Some(wanted) = self.next_wanted() {
-            let made = Segment::create(&self.shared.config, wanted.sequence, wanted.base_position);
-            self.settle(made);
+            self.settle(self.make(wanted));
             self.changed.notify_waiters();
+        }
+    }
+
+    /// The oldest segment serves again when nobody needs it; else a new one is allocated.
+    fn make(&self, wanted: Wanted) -> io::Result<Arc<Segment>> {
+        let Wanted { sequence, base_position } = wanted;
+        let config = &self.shared.config;
+        match take_oldest(&self.shared).map_err(io::Error::other)? {
+            Some(oldest) if oldest.header.segment_bytes == config.segment_bytes => {
+                oldest.recycle(config, sequence, base_position)
+            }
+            Some(oldest) => {
+                fs::remove_file(&oldest.path)?;
+                Segment::create(config, sequence, base_position)
+            }
+            None => Segment::create(config, sequence, base_position),
         }
     }
 
