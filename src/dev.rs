@@ -239,7 +239,7 @@ fn data_plane_config(
 fn descriptors_max() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit.clone()) {
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "RLIMIT_NOFILE stays as it is");
     }
     getrlimit(Resource::Nofile).current.map_or(usize::MAX, |max| max as usize)
