@@ -195,8 +195,9 @@ fn watch(
             (talker.user.token.clone(), talker.conversation.clone(), talker.acked.clone())
         };
         let top = known.values().map(|ack| ack.seq).max().unwrap_or(0);
-        let after = random.within(0..top.max(1) as u64 + 1) as i64;
-        let after = after.max(top - 400);
+        // From close behind what is known, so that the answer can catch up with the load, now and then from further away.
+        let behind = random.within(0..if random.within(0..4) == 0 { 400 } else { 40 }) as i64;
+        let after = (top - behind).max(0);
         let api = Api::new(whereabouts.wait()).as_user(&token);
         if let Some((history, true)) = history_after(&api, &conversation, after) {
             completes.fetch_add(1, Ordering::Relaxed);
