@@ -4,6 +4,7 @@
 //! membership, claims or numbers, which repo settles for the whole batch.
 
 use std::collections::HashMap;
+use std::mem::take;
 
 use bytes::Bytes;
 use gochat_infra::bus::{Consumed, Offset, partition_of};
@@ -142,31 +143,39 @@ impl Batch {
 
     /// What repo is asked: the open items by conversation, in upstream order.
     pub(crate) fn question(&self, top_seq: impl Fn(&str) -> i64) -> Question {
-        let mut asked = Question { conversations: Vec::new(), rows: Vec::new() };
+        let mut asked = Question { conversations: Vec::new() };
         let mut slots = vec![usize::MAX; self.conversations.len()];
         for (row, item) in self.items.iter().enumerate().filter(|(_, i)| i.verdict == Verdict::Open) {
             let slot = &mut slots[item.conversation];
             if *slot == usize::MAX {
                 *slot = asked.conversations.len();
-                let id = &self.conversations[item.conversation];
-                asked.conversations.push(PrepareConversation {
-                    conversation_id: id.clone(),
-                    top_seq: top_seq(id),
-                    items: Vec::new(),
-                });
-                asked.rows.push(Vec::new());
+                let top_seq = top_seq(&self.conversations[item.conversation]);
+                asked.conversations.push(Asked { conversation: item.conversation, top_seq, rows: Vec::new() });
             }
-            asked.conversations[*slot].items.push(PrepareItem {
+            asked.conversations[*slot].rows.push(row);
+        }
+        asked
+    }
+
+    /// The question as it is sent.
+    pub(crate) fn ask(&self, question: &Question) -> Vec<PrepareConversation> {
+        let item = |row: &usize| {
+            let item = &self.items[*row];
+            PrepareItem {
                 offset: item.offset,
                 sender_id: item.message.sender_id,
                 client_msg_id: item.message.client_msg_id.clone(),
                 content_hash: Bytes::copy_from_slice(&item.content_hash.to_be_bytes()),
                 message_id: item.candidate_id,
                 created_at_ms: self.created_at_ms,
-            });
-            asked.rows[*slot].push(row);
-        }
-        asked
+            }
+        };
+        let conversation = |asked: &Asked| PrepareConversation {
+            conversation_id: self.conversations[asked.conversation].clone(),
+            top_seq: asked.top_seq,
+            items: asked.rows.iter().map(item).collect(),
+        };
+        question.conversations.iter().map(conversation).collect()
     }
 
     /// Takes repo's answer to `asked`: every open item gets its verdict, or the answer is refused as a whole.
@@ -180,16 +189,16 @@ impl Batch {
         if answer.len() != asked.conversations.len() {
             return Err(AnswerError::Shape);
         }
-        for ((question, rows), answered) in asked.conversations.iter().zip(&asked.rows).zip(answer) {
+        for (Asked { conversation, top_seq, rows }, answered) in asked.conversations.iter().zip(answer) {
             if rows.len() != answered.items.len() {
                 return Err(AnswerError::Shape);
             }
-            let mut top = question.top_seq;
+            let mut top = *top_seq;
             for (row, prepared) in rows.iter().zip(&answered.items) {
                 if prepared.outcome() == Outcome::Fresh {
                     if prepared.seq_id <= top {
                         return Err(AnswerError::Regressed {
-                            conversation: question.conversation_id.clone(),
+                            conversation: self.conversations[*conversation].clone(),
                             seq: prepared.seq_id,
                             top,
                         });
@@ -204,45 +213,59 @@ impl Batch {
     }
 
     /// The messages that go into the batch's one persist record, in upstream order. `kinds` gives the type of a
-    /// conversation by its index.
-    pub(crate) fn to_append(&self, kinds: impl Fn(usize) -> i32) -> Vec<PersistMessage> {
-        self.items
-            .iter()
-            .filter_map(|item| match item.verdict {
-                Verdict::Settled { ids, append: true, .. } => Some((item, ids)),
-                Verdict::Settled { .. } | Verdict::Refused { .. } | Verdict::Open => None,
-            })
+    /// conversation by its index. Their texts are lent out: [`Batch::take_back`] follows.
+    pub(crate) fn lend_appends(&mut self, kinds: impl Fn(usize) -> i32) -> Vec<PersistMessage> {
+        self.appended()
             .map(|(item, ids)| PersistMessage {
                 message_id: ids.message_id,
-                conversation_id: item.message.conversation_id.clone(),
+                conversation_id: take(&mut item.message.conversation_id),
                 conversation_type: kinds(item.conversation),
                 sender_id: item.message.sender_id,
                 message_type: item.message.message_type,
-                content: item.message.content.clone(),
-                extra: item.message.extra.clone(),
+                content: take(&mut item.message.content),
+                extra: take(&mut item.message.extra),
                 seq_id: ids.seq_id,
-                client_msg_id: item.message.client_msg_id.clone(),
+                client_msg_id: take(&mut item.message.client_msg_id),
                 content_hash: Bytes::copy_from_slice(&item.content_hash.to_be_bytes()),
                 created_at_ms: ids.created_at_ms,
-                temp_message_id: item.message.temp_message_id.clone(),
+                temp_message_id: take(&mut item.message.temp_message_id),
                 origin: item.message.origin,
             })
             .collect()
+    }
+
+    /// Takes back what [`Batch::lend_appends`] lent out.
+    pub(crate) fn take_back(&mut self, messages: Vec<PersistMessage>) {
+        for ((item, _), lent) in self.appended().zip(messages) {
+            item.message.conversation_id = lent.conversation_id;
+            item.message.content = lent.content;
+            item.message.extra = lent.extra;
+            item.message.client_msg_id = lent.client_msg_id;
+            item.message.temp_message_id = lent.temp_message_id;
+        }
+    }
+
+    fn appended(&mut self) -> impl Iterator<Item = (&mut Item, Ids)> {
+        self.items.iter_mut().filter_map(|item| match item.verdict {
+            Verdict::Settled { ids, append: true, .. } => Some((item, ids)),
+            Verdict::Settled { .. } | Verdict::Refused { .. } | Verdict::Open => None,
+        })
     }
 }
 
 /// A question to repo and where its answers belong.
 pub(crate) struct Question {
-    pub(crate) conversations: Vec<PrepareConversation>,
-    /// For each conversation asked, the indices of its items in the batch.
-    rows: Vec<Vec<usize>>,
+    pub(crate) conversations: Vec<Asked>,
 }
 
-impl Question {
-    /// Index in the batch of the conversation at `slot` of the question.
-    pub(crate) fn index(&self, batch: &Batch, slot: usize) -> usize {
-        batch.items[self.rows[slot][0]].conversation
-    }
+/// What is asked about one conversation.
+pub(crate) struct Asked {
+    /// Index in the batch.
+    pub(crate) conversation: usize,
+    /// Highest number this writer knows of.
+    top_seq: i64,
+    /// Indices of its items in the batch.
+    rows: Vec<usize>,
 }
 
 /// B4: which of the outcomes are appended (again), and which are pushed (again). `None` for an unknown outcome.
@@ -369,7 +392,7 @@ mod tests {
         assert!(matches!(batch.settle(&asked, &answer(4, 5), 0, true), Err(AnswerError::Regressed { seq: 4, .. })));
         assert!(matches!(batch.settle(&asked, &answer(6, 6), 0, true), Err(AnswerError::Regressed { seq: 6, .. })));
         assert_eq!(batch.settle(&asked, &answer(5, 6), 0, true), Ok(()));
-        assert_eq!(batch.to_append(|_| 1).iter().map(|m| m.seq_id).collect::<Vec<_>>(), [5, 6]);
+        assert_eq!(batch.lend_appends(|_| 1).iter().map(|m| m.seq_id).collect::<Vec<_>>(), [5, 6]);
     }
 
     #[test]

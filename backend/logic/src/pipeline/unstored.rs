@@ -4,19 +4,39 @@
 //! waits for persistence when there are too many. Never outlives the epoch.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
 
 use gochat_infra::bus::Offset;
 use gochat_proto::codes::ErrorCode;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
 use super::batch::{Batch, Ids, Item, Push, Verdict};
 
 /// Appended and not yet stored, oldest first.
-#[derive(Default)]
 pub(crate) struct Unstored {
-    claims: HashMap<u128, Claim>,
+    /// Of the keys: clients choose what is hashed.
+    seed: u64,
+    claims: HashMap<u128, Claim, BuildHasherDefault<KeyHasher>>,
     tops: HashMap<String, Top>,
     records: VecDeque<Appended>,
+}
+
+/// A key is a hash already.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 ^= xxh3_64(bytes);
+    }
+
+    fn write_u128(&mut self, key: u128) {
+        self.0 = key as u64;
+    }
 }
 
 struct Claim {
@@ -33,6 +53,13 @@ struct Appended {
     offset: Offset,
     keys: Vec<u128>,
     conversations: Vec<String>,
+}
+
+impl Default for Unstored {
+    fn default() -> Unstored {
+        let (claims, tops, records) = Default::default();
+        Unstored { seed: RandomState::new().hash_one(0), claims, tops, records }
+    }
 }
 
 impl Unstored {
@@ -56,8 +83,9 @@ impl Unstored {
         if self.claims.is_empty() {
             return;
         }
+        let mut scratch = Vec::new();
         for item in batch.items.iter_mut().filter(|i| i.verdict == Verdict::Open) {
-            if let Some(claim) = self.claims.get(&key(item)) {
+            if let Some(claim) = self.claims.get(&key(item, self.seed, &mut scratch)) {
                 item.verdict = if claim.content_hash == item.content_hash {
                     Verdict::Settled { ids: claim.ids, append: false, push: Push::No, duplicate: true }
                 } else {
@@ -69,10 +97,11 @@ impl Unstored {
 
     /// Remembers what `batch` appended with the persist record at `offset`.
     pub(crate) fn remember(&mut self, batch: &Batch, offset: Offset) {
+        let mut scratch = Vec::new();
         let mut appended = Appended { offset, keys: Vec::new(), conversations: Vec::new() };
         for item in &batch.items {
             let Verdict::Settled { ids, append: true, .. } = item.verdict else { continue };
-            let key = key(item);
+            let key = key(item, self.seed, &mut scratch);
             self.claims.insert(key, Claim { ids, content_hash: item.content_hash });
             appended.keys.push(key);
             match self.tops.get_mut(&item.message.conversation_id) {
@@ -109,14 +138,14 @@ impl Unstored {
 }
 
 /// The idempotency key of B1 as 128 bits, length-prefixed.
-fn key(item: &Item) -> u128 {
+fn key(item: &Item, seed: u64, scratch: &mut Vec<u8>) -> u128 {
     let message = &item.message;
-    let mut bytes = Vec::with_capacity(24 + message.conversation_id.len() + message.client_msg_id.len());
-    bytes.extend_from_slice(&message.sender_id.to_le_bytes());
-    bytes.extend_from_slice(&(message.conversation_id.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(message.conversation_id.as_bytes());
-    bytes.extend_from_slice(message.client_msg_id.as_bytes());
-    xxh3_128(&bytes)
+    scratch.clear();
+    scratch.extend_from_slice(&message.sender_id.to_le_bytes());
+    scratch.extend_from_slice(&(message.conversation_id.len() as u64).to_le_bytes());
+    scratch.extend_from_slice(message.conversation_id.as_bytes());
+    scratch.extend_from_slice(message.client_msg_id.as_bytes());
+    xxh3_128_with_seed(scratch, seed)
 }
 
 #[cfg(test)]

@@ -142,9 +142,10 @@ impl Worker {
         self.progress.unstored.settle(&mut batch);
         let prepared = self.prepare(reign, &mut batch).await?;
         let messages =
-            batch.to_append(|conversation| prepared[conversation].as_ref().map_or(0, |answer| answer.r#type));
+            batch.lend_appends(|conversation| prepared[conversation].as_ref().map_or(0, |answer| answer.r#type));
         if !messages.is_empty() {
-            let offset = self.writer.append(reign.epoch, messages, batch.created_at_ms).await?;
+            let (offset, messages) = self.writer.append(reign.epoch, messages, batch.created_at_ms).await?;
+            batch.take_back(messages);
             self.progress.unstored.remember(&batch, offset);
         }
         if !self.config.without.epoch_check {
@@ -182,7 +183,7 @@ impl Worker {
         }
         let mut backoff = Backoff::default();
         loop {
-            let answer = self.writer.prepare(reign, &asked.conversations).await?;
+            let answer = self.writer.prepare(reign, || batch.ask(&asked)).await?;
             if answer.incarnation != reign.incarnation {
                 tracing::warn!(
                     partition = self.writer.partition,
@@ -199,7 +200,7 @@ impl Worker {
                 Ok(()) => {
                     for answered in answer.conversations.into_iter().enumerate() {
                         let (slot, conversation) = answered;
-                        prepared[asked.index(batch, slot)] = Some(conversation);
+                        prepared[asked.conversations[slot].conversation] = Some(conversation);
                     }
                     return Ok(prepared);
                 }

@@ -125,7 +125,7 @@ impl Writer {
     pub(crate) async fn prepare(
         &mut self,
         reign: &Reign,
-        conversations: &[PrepareConversation],
+        question: impl Fn() -> Vec<PrepareConversation>,
     ) -> Result<PrepareMessagesResponse, Halt> {
         let mut backoff = Backoff::default();
         loop {
@@ -133,7 +133,7 @@ impl Writer {
                 partition: self.partition,
                 epoch: reign.epoch,
                 incarnation: reign.incarnation,
-                conversations: conversations.to_vec(),
+                conversations: question(),
             };
             match self.pipeline.prepare_messages(rpc::request(message, CALL_DEADLINE)).await {
                 Ok(answer) => return Ok(answer.into_inner()),
@@ -142,19 +142,19 @@ impl Writer {
         }
     }
 
-    /// The commit point: one durable persist record for the batch. The same record again when it fails: the store
+    /// The commit point: one durable persist record for the batch, which gives the messages back. The same record again when it fails: the store
     /// knows message ids it has seen.
     pub(crate) async fn append(
         &mut self,
         epoch: i64,
         messages: Vec<PersistMessage>,
         produced_at_ms: i64,
-    ) -> Result<Offset, Halt> {
+    ) -> Result<(Offset, Vec<PersistMessage>), Halt> {
         let count = messages.len() as u64;
         let record = PersistRecord { epoch, marker: false, messages };
         let offset = self.append_record(record.encode_to_vec().into(), produced_at_ms).await?;
         self.stats.appended.add(count);
-        Ok(offset)
+        Ok((offset, record.messages))
     }
 
     /// A2: does the epoch still stand, now that the append is durable?
