@@ -27,6 +27,9 @@ pub struct TaskConfig {
     pub records_max: usize,
     /// Bytes of persist records of one transaction. Above 3 MiB it is taken as 3 MiB, which one gRPC message holds.
     pub bytes_max: usize,
+    /// Time from one transaction of a partition to the next, unless there is enough for a full one: fewer and larger
+    /// transactions take less of the processor and of the disk that messages wait for.
+    pub save_period: Duration,
     /// How often consumed offsets are committed to the bus, which needs them for retention only.
     pub commit_period: Duration,
     /// How often the outbox is looked at without being told.
@@ -40,6 +43,7 @@ impl Default for TaskConfig {
         TaskConfig {
             records_max: 512,
             bytes_max: 2 << 20,
+            save_period: Duration::from_millis(20),
             commit_period: Duration::from_secs(1),
             outbox_period: Duration::from_secs(30),
             trim_period: Duration::from_secs(60),

@@ -78,7 +78,25 @@ impl PersistWorker {
         self.resume().await?;
         loop {
             let records = self.read().await?;
+            let next = Instant::now() + self.config.save_period;
             self.save(&records).await?;
+            if !self.is_full(&records) {
+                self.wait_until(next).await?;
+            }
+        }
+    }
+
+    /// Whether more was there than one transaction took.
+    fn is_full(&self, records: &[Consumed]) -> bool {
+        let bytes: usize = records.iter().map(|record| record.value.len()).sum();
+        records.len() >= self.config.records_max || bytes >= self.config.bytes_max.min(BYTES_MAX) / 2
+    }
+
+    async fn wait_until(&mut self, at: Instant) -> Result<(), Halt> {
+        tokio::select! {
+            biased;
+            () = asked_to_stop(&mut self.shutdown) => Err(Halt::Shutdown),
+            () = tokio::time::sleep_until(at) => Ok(()),
         }
     }
 
