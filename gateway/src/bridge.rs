@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 
 use crate::chunks::Chunks;
 use crate::limits::{
-    CHUNKS_KEPT_MAX, DOWNLINK_BATCHES_MAX, UPLINK_BATCHES_PER_SHARD, UPLINK_BYTES_MAX, UPLINK_HTTP_MAX,
-    UPLINK_RECORDS_MAX,
+    CHUNKS_KEPT_MAX, DOWNLINK_BATCHES_MAX, UPLINK_BATCHES_PER_SHARD, UPLINK_BYTES_MAX, UPLINK_CHUNK_BYTES,
+    UPLINK_HTTP_MAX, UPLINK_RECORDS_MAX,
 };
 
 /// Class of an outgoing frame: what happens to it when the receiver does not keep up (gateway-engine.md section 5).
@@ -418,7 +418,7 @@ pub struct Uplink {
 impl Uplink {
     fn new(shard: u8, queue: mpsc::Sender<UplinkBatch>, spares: Arc<ArrayQueue<UplinkBatch>>) -> Uplink {
         let pending = UplinkBatch { shard, ..UplinkBatch::default() };
-        Uplink { queue, spares, pending, buffer: Chunks::new(UPLINK_BYTES_MAX, CHUNKS_KEPT_MAX), https_pending: 0 }
+        Uplink { queue, spares, pending, buffer: Chunks::new(UPLINK_CHUNK_BYTES, CHUNKS_KEPT_MAX), https_pending: 0 }
     }
 
     /// Adds one record: `encode` appends it to the buffer and returns where in the buffer its key stands.

@@ -9,6 +9,8 @@ use bytes::{Bytes, BytesMut};
 #[derive(Debug)]
 pub(crate) struct Chunks {
     current: BytesMut,
+    /// The open chunk was made larger for one piece; it does not serve again.
+    is_large: bool,
     used: VecDeque<BytesMut>,
     chunk_bytes: usize,
     kept_max: usize,
@@ -17,7 +19,13 @@ pub(crate) struct Chunks {
 impl Chunks {
     /// Chunks of `chunk_bytes`, of which at most `kept_max` wait for reuse. Allocates on first need.
     pub(crate) fn new(chunk_bytes: usize, kept_max: usize) -> Chunks {
-        Chunks { current: BytesMut::new(), used: VecDeque::with_capacity(kept_max), chunk_bytes, kept_max }
+        Chunks {
+            current: BytesMut::new(),
+            is_large: false,
+            used: VecDeque::with_capacity(kept_max),
+            chunk_bytes,
+            kept_max,
+        }
     }
 
     /// The open piece, with room for at least `bytes` more; what it holds already may move to a fresh chunk.
@@ -39,7 +47,10 @@ impl Chunks {
     }
 
     fn turn(&mut self, bytes: usize) {
-        let needed = (self.current.len() + bytes).max(self.chunk_bytes);
+        let piece = self.current.len() + bytes;
+        let is_large = piece > self.chunk_bytes;
+        // A piece that goes on growing is not moved for each of its parts.
+        let needed = if is_large { 2 * piece } else { self.chunk_bytes };
         let mut next = match self.used.pop_front() {
             // The oldest is most likely free again.
             Some(mut chunk) => {
@@ -54,7 +65,9 @@ impl Chunks {
         next.extend_from_slice(&self.current);
         let mut full = std::mem::replace(&mut self.current, next);
         full.clear();
-        self.keep(full);
+        if !std::mem::replace(&mut self.is_large, is_large) {
+            self.keep(full);
+        }
     }
 
     fn keep(&mut self, chunk: BytesMut) {

@@ -21,9 +21,12 @@ pub const HANDSHAKES_MAX: usize = 4096;
 pub const SHARD_PARTIAL_BYTES_MAX: usize = 256 << 20;
 
 /// Records in one uplink batch.
-pub const UPLINK_RECORDS_MAX: usize = 4096;
-/// Bytes of the records of one uplink batch.
-pub const UPLINK_BYTES_MAX: usize = 256 * 1024;
+pub const UPLINK_RECORDS_MAX: usize = 16 * 1024;
+/// Bytes of the records of one uplink batch. A queue full of small batches leaves one batch to wait in: it holds 16
+/// messages each of 500 busy connections.
+pub const UPLINK_BYTES_MAX: usize = 4 << 20;
+/// Bytes of a buffer that uplink records are written into, unless one batch needs more.
+pub const UPLINK_CHUNK_BYTES: usize = 256 * 1024;
 /// Connections in one uplink batch that are to be served over HTTP.
 pub const UPLINK_HTTP_MAX: usize = 1024;
 /// Uplink batches in the queue, times the number of shards.
@@ -46,7 +49,7 @@ pub const TIMERS_PER_TICK: usize = 1024;
 pub const DRAINS_PER_TICK: usize = 512;
 
 // A record is smaller than a batch: 5,000 characters of four bytes, 4 KiB of extra, and ids.
-const _: () = assert!(RECORD_BYTES_MAX * 4 <= UPLINK_BYTES_MAX);
+const _: () = assert!(RECORD_BYTES_MAX * 4 <= UPLINK_CHUNK_BYTES && UPLINK_CHUNK_BYTES <= UPLINK_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX >= 1024 && HEAD_BYTES_MAX <= CHUNK_BYTES);
 const _: () = assert!(QUEUE_BYTES_MAX < SHARD_QUEUE_BYTES_MAX && MESSAGE_BYTES_MAX <= SHARD_PARTIAL_BYTES_MAX);
 const _: () = assert!(UPLINK_BYTES_MAX < u32::MAX as usize, "offsets in a batch have 32 bits");
@@ -144,7 +147,7 @@ impl Limits {
         let receive = ring.buffers as usize * ring.buffer_bytes;
         let handshakes = (self.handshakes_max + SPARES_MAX) * HEAD_BYTES_MAX;
         let queues = self.shard_queue_bytes_max + self.shard_partial_bytes_max + CHUNKS_KEPT_MAX * CHUNK_BYTES;
-        let uplink = (UPLINK_BATCHES_PER_SHARD + 1) * UPLINK_BYTES_MAX + CHUNKS_KEPT_MAX * UPLINK_BYTES_MAX;
+        let uplink = (UPLINK_BATCHES_PER_SHARD + 1) * UPLINK_BYTES_MAX + CHUNKS_KEPT_MAX * UPLINK_CHUNK_BYTES;
         slots + receive + handshakes + queues + uplink
     }
 }
