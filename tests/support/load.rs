@@ -196,7 +196,8 @@ fn watch(
         };
         let top = known.values().map(|ack| ack.seq).max().unwrap_or(0);
         // From close behind what is known, so that the answer can catch up with the load, now and then from further away.
-        let behind = random.within(0..if random.within(0..4) == 0 { 400 } else { 40 }) as i64;
+        let reach = if random.within(0..4) == 0 { 400 } else { 40 };
+        let behind = random.within(0..reach) as i64;
         let after = (top - behind).max(0);
         let api = Api::new(whereabouts.wait()).as_user(&token);
         if let Some((history, true)) = history_after(&api, &conversation, after) {
