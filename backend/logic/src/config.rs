@@ -67,7 +67,8 @@ impl std::fmt::Debug for AuthConfig {
 pub struct PipelineConfig {
     /// Upstream records prepared together at most.
     pub records_max: usize,
-    /// Claims of this writer that persistence has not passed yet, at most; above it the writer waits.
+    /// Claims of this writer that persistence has not passed yet, at most; above it the writer goes on at persistence's
+    /// pace. Some seconds' worth for a busy partition: senders are slowed by waiting before they are refused (E3).
     pub unstored_max: usize,
     /// Bytes held back for one gateway that cannot be reached, at most; above it they are dropped and counted.
     pub held_bytes_max: usize,
@@ -81,7 +82,7 @@ impl Default for PipelineConfig {
     fn default() -> PipelineConfig {
         PipelineConfig {
             records_max: 2_000,
-            unstored_max: 100_000,
+            unstored_max: 25_000,
             held_bytes_max: 8 << 20,
             held_max: Duration::from_secs(60),
             without: OmittedRules::default(),

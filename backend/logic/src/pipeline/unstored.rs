@@ -68,9 +68,9 @@ impl Unstored {
         self.claims.len()
     }
 
-    /// Offset of the newest persist record that is waited for.
-    pub(crate) fn newest(&self) -> Option<Offset> {
-        self.records.back().map(|r| r.offset)
+    /// Offset of the oldest persist record that is waited for.
+    pub(crate) fn oldest(&self) -> Option<Offset> {
+        self.records.front().map(|r| r.offset)
     }
 
     /// Highest number appended in a conversation under this epoch, 0 when the store knows it already.
@@ -201,8 +201,8 @@ mod tests {
         appended(&mut unstored, 5, "m", 3);
         appended(&mut unstored, 6, "n", 4);
         unstored.forget_below(6);
-        assert_eq!((unstored.len(), unstored.top_seq("c"), unstored.newest()), (1, 4, Some(6)));
+        assert_eq!((unstored.len(), unstored.top_seq("c"), unstored.oldest()), (1, 4, Some(6)));
         unstored.forget_below(7);
-        assert_eq!((unstored.len(), unstored.top_seq("c"), unstored.newest()), (0, 0, None));
+        assert_eq!((unstored.len(), unstored.top_seq("c"), unstored.oldest()), (0, 0, None));
     }
 }

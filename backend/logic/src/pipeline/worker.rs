@@ -252,12 +252,16 @@ impl Worker {
         self.lanes.send(by_gateway, batch.first, batch.created_at_ms).await.map_err(stopped)
     }
 
-    /// Forgets own claims that persistence has passed; waits for it when there are too many (B3).
+    /// Forgets own claims that persistence has passed; while there are too many, goes on at persistence's pace (B3).
     async fn forget_stored(&mut self) -> Result<(), Halt> {
-        let Some(newest) = self.progress.unstored.newest() else { return Ok(()) };
-        if self.progress.unstored.len() >= self.config.unstored_max {
-            self.writer.await_persisted(newest + 1).await?;
-            self.progress.unstored.forget_below(newest + 1);
+        while self.progress.unstored.len() >= self.config.unstored_max
+            && let Some(oldest) = self.progress.unstored.oldest()
+        {
+            self.writer.await_persisted(oldest + 1).await?;
+            let position = self.writer.persisted().await.unwrap_or(0);
+            self.progress.unstored.forget_below(position.max(oldest + 1));
+        }
+        if self.progress.unstored.len() == 0 {
             return Ok(());
         }
         if self.progress.asked_position.is_none_or(|at| at.elapsed() >= POSITION_PERIOD) {
