@@ -43,7 +43,7 @@ fn op() -> impl Strategy<Value = Op> {
 struct Model {
     records: BTreeMap<(bool, u32), Vec<Vec<u8>>>,
     committed: BTreeMap<(bool, u32), i64>,
-    /// Below these a trim had the right to remove.
+    /// Below these the log had the right to remove.
     free: BTreeMap<(bool, u32), i64>,
 }
 
@@ -119,7 +119,6 @@ async fn apply(bus: &mut Arc<LogBus>, dir: &Path, model: &mut Model, op: &Op, st
             }
         }
         Op::Trim => {
-            model.trim();
             within("trim", bus.trim()).await.unwrap();
         }
         Op::Close | Op::Crash => {
@@ -133,6 +132,8 @@ async fn apply(bus: &mut Arc<LogBus>, dir: &Path, model: &mut Model, op: &Op, st
         }
         Op::Check => check(bus, model).await,
     }
+    // Segments serve again without being asked, at any time.
+    model.trim();
 }
 
 proptest! {

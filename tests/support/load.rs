@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Messages a sender keeps unacknowledged.
 const WINDOW: usize = 16;
+/// Clients that hold complete answers against what was acknowledged.
+const WATCHERS: u64 = 4;
 
 /// Where the server is right now, if it is.
 #[derive(Default)]
@@ -69,9 +71,11 @@ impl Load {
             let random = Seeded::new(seed ^ (n as u64 + 1) << 32);
             load.threads.push(std::thread::spawn(move || talk(&talker, &whereabouts, &stop, random)));
         }
-        let (talkers, whereabouts, stop) = (load.talkers.clone(), load.whereabouts.clone(), load.stop.clone());
-        let (completes, random) = (load.completes.clone(), Seeded::new(!seed));
-        load.threads.push(std::thread::spawn(move || watch(&talkers, &whereabouts, &stop, &completes, random)));
+        for n in 0..WATCHERS {
+            let (talkers, whereabouts, stop) = (load.talkers.clone(), load.whereabouts.clone(), load.stop.clone());
+            let (completes, random) = (load.completes.clone(), Seeded::new(!seed ^ n));
+            load.threads.push(std::thread::spawn(move || watch(&talkers, &whereabouts, &stop, &completes, random)));
+        }
         load
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::error::{Result, StoreError};
 use super::changes::ChangeClock;
-use super::claims::ClaimTables;
+use super::claims::{ClaimTable, ClaimTables};
 use super::heads::Heads;
 use gochat_infra::telemetry::metrics;
 use sqlx::{Sqlite, SqlitePool, Transaction};
@@ -23,6 +23,8 @@ pub(super) struct Inner {
     pub(super) epochs: Mutex<HashMap<u32, i64>>,
     /// Which claims tables exist.
     pub(super) claims: RwLock<Arc<ClaimTables>>,
+    /// The table made last: transactions that find its period missing share it, and its filter, until it is published.
+    pub(super) made: Mutex<Option<Arc<ClaimTable>>>,
     /// How high numbers have been stored.
     pub(super) heads: Heads,
     pub(super) changes: Arc<ChangeClock>,

@@ -3,8 +3,13 @@
 //! Only this process writes the file, so a value here is never below what is committed: it is raised before the commit. When
 //! the commit fails it stays above until the next start; those numbers stand in the log and will be stored or are used.
 
+use super::batch::Batched;
 use crate::recent::Recent;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Reads them.
+pub(super) static HEADS: Batched =
+    Batched::new("SELECT key, max(last_seq, stored_through_seq) FROM conversations WHERE key IN (", "?", ")");
 
 /// Conversations kept at least; at most twice as many, about 40 bytes each.
 const KEPT: usize = 200_000;
@@ -50,19 +55,35 @@ impl Heads {
     pub(super) fn keep(&self, known: &Known, loaded: impl Iterator<Item = (i64, i64)>) {
         let mut recent = self.locked();
         for (key, top) in loaded {
-            recent.insert_loaded(known.version, key, top);
+            if recent.get(&key).is_none_or(|standing| standing < top) {
+                recent.insert_loaded(known.version, key, top);
+            }
         }
     }
 
-    /// To be called before the commit that stores these.
-    pub(super) fn raise(&self, tops: impl Iterator<Item = (i64, i64)>) {
+    /// To be called inside the transaction that stores these. What it gives back is not in memory: those heads are to be
+    /// read in the same transaction and given to [`Heads::set`] before it commits.
+    pub(super) fn raise(&self, tops: impl Iterator<Item = (i64, i64)>) -> Vec<i64> {
         let mut recent = self.locked();
+        let mut missing = Vec::new();
         for (key, top) in tops {
             match recent.get(&key) {
                 Some(standing) if standing >= top => {}
                 Some(_) => recent.insert(key, top),
-                None => recent.outdate(),
+                None => missing.push(key),
             }
+        }
+        missing
+    }
+
+    /// Heads as they will be when the transaction that read them commits. What others are loading now is older and is
+    /// not kept.
+    pub(super) fn set(&self, heads: &[(i64, i64)]) {
+        let mut recent = self.locked();
+        recent.outdate();
+        for (key, top) in heads {
+            let standing = recent.get(key).unwrap_or(0);
+            recent.insert(*key, standing.max(*top));
         }
     }
 
@@ -76,17 +97,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_loaded_before_a_raise_is_not_kept() {
+    fn a_head_loaded_before_a_change_is_not_kept() {
         let heads = Heads::default();
+        let before = heads.look(&[1, 2]);
+        assert_eq!((&before.tops[..], &before.missing[..]), ([0, 0].as_slice(), [1, 2].as_slice()));
+        assert_eq!(heads.raise([(1, 7)].into_iter()), [1], "not known, so to be read");
+        let between = heads.look(&[1]);
+        heads.set(&[(1, 7)]);
+        heads.keep(&before, [(1, 3), (2, 4)].into_iter());
+        heads.keep(&between, [(1, 3)].into_iter());
         let known = heads.look(&[1, 2]);
-        assert_eq!((&known.tops[..], &known.missing[..]), ([0, 0].as_slice(), [1, 2].as_slice()));
-        heads.raise([(1, 7)].into_iter());
-        heads.keep(&known, [(1, 3), (2, 4)].into_iter());
-        assert_eq!(heads.look(&[1, 2]).missing, [1, 2], "the store is asked again");
-        let known = heads.look(&[1, 2]);
-        heads.keep(&known, [(1, 7), (2, 4)].into_iter());
-        heads.raise([(1, 9), (2, 3)].into_iter());
-        let known = heads.look(&[2, 1]);
-        assert_eq!((&known.tops[..], known.missing.len()), ([4, 9].as_slice(), 0), "never lowered");
+        assert_eq!((&known.tops[..], &known.missing[..]), ([7, 0].as_slice(), [2].as_slice()));
+    }
+
+    #[test]
+    fn a_head_is_never_lowered() {
+        let heads = Heads::default();
+        let (first, second) = (heads.look(&[1]), heads.look(&[1]));
+        heads.keep(&first, [(1, 3)].into_iter());
+        assert!(heads.raise([(1, 7)].into_iter()).is_empty());
+        heads.keep(&second, [(1, 3)].into_iter());
+        assert!(heads.raise([(1, 5)].into_iter()).is_empty());
+        heads.set(&[(1, 2)]);
+        assert_eq!(heads.look(&[1]).tops, [7]);
     }
 }

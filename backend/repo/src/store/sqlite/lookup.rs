@@ -5,6 +5,7 @@ use super::super::pipeline::{Parked, PersistTx, PipelineStore, PrepareAnswer, Pr
 use super::batch::{Batched, Values};
 use super::claims::period_of;
 use super::connection::SqliteStore;
+use super::heads::HEADS;
 use super::persist::SqlitePersist;
 use super::rows::{col, stored_row_at};
 use async_trait::async_trait;
@@ -14,8 +15,6 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
-static HEADS: Batched =
-    Batched::new("SELECT key, max(last_seq, stored_through_seq) FROM conversations WHERE key IN (", "?", ")");
 static RESERVE: Batched = Batched::new(
     "INSERT INTO conversation_sequences (conversation_key, reserved_until) VALUES ",
     "(?,?)",
@@ -36,10 +35,13 @@ impl PipelineStore for SqliteStore {
         .fetch_one(&mut *tx)
         .await
         .map_err(|e| self.inner.fail(e))?;
-        let epoch = col(&row, 0)?;
+        let epoch: i64 = col(&row, 0)?;
         self.inner.commit(tx).await?;
-        // Nobody has this epoch before we return, so a check that ran in between was answered rightly.
-        locked(&self.inner.epochs).insert(partition, epoch);
+        // Nobody has this epoch before we return, so a check that ran in between was answered rightly. Of two draws the
+        // earlier may come here last.
+        let mut epochs = locked(&self.inner.epochs);
+        let known = epochs.entry(partition).or_insert(0);
+        *known = epoch.max(*known);
         Ok(epoch)
     }
 

@@ -100,6 +100,7 @@ impl SqliteStore {
             writer,
             readers,
             epochs: Mutex::default(),
+            made: Mutex::default(),
             claims: RwLock::default(),
             heads: Heads::default(),
             changes: Arc::new(ChangeClock::new(config.clock.clone())),

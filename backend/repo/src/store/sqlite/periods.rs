@@ -13,8 +13,25 @@ use std::sync::{Arc, PoisonError, Weak};
 const FILL_PLACES: i64 = 16_384;
 
 impl SqliteStore {
-    /// Reads which tables exist.
+    /// Drops the tables of periods that are over, then reads which there are. A table is dropped at a start and not when
+    /// its period ends: freeing its pages takes seconds, and nothing could be stored meanwhile.
     pub(super) async fn load_claim_tables(&self) -> Result<()> {
+        let over = sqlx::query(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'claims_*' \
+             AND name NOT IN (SELECT 'claims_' || period FROM claim_periods)",
+        )
+        .fetch_all(&self.inner.readers)
+        .await
+        .map_err(|e| self.inner.fail(e))?;
+        for row in &over {
+            let table: String = col(row, 0)?;
+            tracing::info!(table, "removing claims that are no longer needed");
+            sqlx::query(AssertSqlSafe(format!("DROP TABLE {table}")))
+                .persistent(false)
+                .execute(&self.inner.writer)
+                .await
+                .map_err(|e| self.inner.fail(e))?;
+        }
         let rows = sqlx::query("SELECT period FROM claim_periods ORDER BY period DESC")
             .fetch_all(&self.inner.readers)
             .await
@@ -72,7 +89,7 @@ impl Inner {
         *self.claims.write().unwrap_or_else(PoisonError::into_inner) = tables;
     }
 
-    /// Makes a period's table inside a transaction and drops those before its predecessor.
+    /// Makes a period's table inside a transaction and forgets those before its predecessor.
     pub(super) async fn begin_period(
         &self,
         tx: &mut Transaction<'static, Sqlite>,
@@ -88,7 +105,6 @@ impl Inner {
             format!("INSERT OR IGNORE INTO claim_periods (period) VALUES ({period})"),
         ];
         for old in before.tables.iter().skip(1) {
-            statements.push(format!("DROP TABLE IF EXISTS claims_{}", old.period));
             statements.push(format!("DELETE FROM claim_periods WHERE period = {}", old.period));
         }
         for sql in statements {
@@ -99,9 +115,18 @@ impl Inner {
             .fetch_one(&mut **tx)
             .await
             .map_err(|e| self.fail(e))?;
-        let table = Arc::new(ClaimTable::new(period, !flag(&any, 0)?));
+        let table = self.shared_table(period, !flag(&any, 0)?);
         let tables = [table].into_iter().chain(before.tables.iter().take(1).cloned()).collect();
         Ok(Arc::new(ClaimTables { tables }))
+    }
+
+    /// The one table object of a period: what one transaction adds to its filter, another must not find missing.
+    fn shared_table(&self, period: i64, is_empty: bool) -> Arc<ClaimTable> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*made {
+            Some(table) if table.period == period => table.clone(),
+            _ => made.insert(Arc::new(ClaimTable::new(period, is_empty))).clone(),
+        }
     }
 
     /// Who holds these places in one table?

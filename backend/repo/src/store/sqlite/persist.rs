@@ -6,7 +6,8 @@ use super::batch::{Batched, Values};
 use super::changes::Stamp;
 use super::claims::ClaimTables;
 use super::connection::Inner;
-use super::rows::{log_state_of, stored_row_at};
+use super::heads::HEADS;
+use super::rows::{col, log_state_of, stored_row_at};
 use async_trait::async_trait;
 use bytes::Bytes;
 use sqlx::sqlite::SqliteArguments;
@@ -80,6 +81,21 @@ impl SqlitePersist {
     async fn stored_rows(&mut self, sql: AssertSqlSafe<Arc<str>>, keys: SqliteArguments) -> Result<Vec<StoredRow>> {
         let rows = sqlx::query_with(sql, keys).fetch_all(&mut *self.tx).await.map_err(|e| self.inner.fail(e))?;
         rows.iter().map(|row| stored_row_at(row, 0)).collect()
+    }
+
+    /// Takes the heads of these conversations into memory as this transaction leaves them.
+    async fn read_heads(&mut self, conversations: &[i64]) -> Result<()> {
+        let mut heads = Vec::with_capacity(conversations.len());
+        for (sql, keys) in HEADS.padded(conversations) {
+            let rows = sqlx::query_with(sql, Values::keys(keys)?).fetch_all(&mut *self.tx).await;
+            for row in &rows.map_err(|e| self.inner.fail(e))? {
+                heads.push((col(row, 0)?, col(row, 1)?));
+            }
+        }
+        if !heads.is_empty() {
+            self.inner.heads.set(&heads);
+        }
+        Ok(())
     }
 
     /// Indexes of claims that the table before the current one holds for another message.
@@ -178,7 +194,8 @@ impl PersistTx for SqlitePersist {
     }
 
     async fn advance(&mut self, advances: &[Advance]) -> Result<()> {
-        self.inner.heads.raise(advances.iter().map(|a| (a.conversation, a.last_seq.max(a.stored_through_seq))));
+        let tops = advances.iter().map(|a| (a.conversation, a.last_seq.max(a.stored_through_seq)));
+        let unknown = self.inner.heads.raise(tops);
         let changed_at = self.stamp.get_or_insert_with(|| self.inner.changes.stamp()).ms;
         for (sql, slice) in ADVANCE.exact(advances) {
             let mut values = Values::default();
@@ -189,7 +206,7 @@ impl PersistTx for SqlitePersist {
             values.add(changed_at)?;
             self.run(sql, values.done()).await?;
         }
-        Ok(())
+        self.read_heads(&unknown).await
     }
 
     async fn park(&mut self, parked: &[Parked]) -> Result<()> {
