@@ -97,7 +97,9 @@ fn cannot(path: &Path, error: &io::Error) -> BusError {
 fn damaged(path: &Path, what: String) -> BusError {
     BusError::Corrupt {
         path: path.display().to_string(),
-        problem: format!("{what}; restore the directory from a backup, or move it away to begin an empty log"),
+        problem: format!(
+            "{what}; restore the whole data directory from a backup: a store does not start without the log it was fed from"
+        ),
     }
 }
 

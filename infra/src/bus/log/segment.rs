@@ -140,7 +140,7 @@ impl Segment {
                 HeaderProblem::NotALog => "is not a segment of this log; move it out of the directory".to_owned(),
                 HeaderProblem::Version(version) => format!(
                     "has format version {version}, this program reads version {FORMAT_VERSION}; \
-                     start the program that wrote it, or move the directory away to begin an empty log"
+                     start the program that wrote it"
                 ),
                 HeaderProblem::Damaged => "its header is damaged; restore the directory from a backup".to_owned(),
             })
