@@ -1,1 +1,0 @@
-//! Micro benches, floors and peers.
