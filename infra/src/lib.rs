@@ -3,6 +3,7 @@
 //! Never knows what a message or a user is.
 #![forbid(unsafe_code)]
 
+pub mod backoff;
 pub mod bus;
 pub mod cache;
 pub mod clock;

@@ -4,8 +4,8 @@
 
 use tokio::sync::watch;
 
-use crate::backoff::pause;
 use crate::config::{TaskConfig, TaskDeps};
+use gochat_infra::backoff::pause;
 
 /// Trims the bus now and then, until the process shuts down.
 pub(crate) async fn run(deps: TaskDeps, config: TaskConfig, mut shutdown: watch::Receiver<bool>) {

@@ -3,7 +3,6 @@
 //! Owns what happens after a message was acknowledged. Never touches the store except through repo's gRPC clients.
 #![forbid(unsafe_code)]
 
-mod backoff;
 mod cleanup;
 mod config;
 mod outbox;

@@ -18,9 +18,9 @@ use gochat_proto::topics;
 use prost::Message as _;
 use tokio::sync::{Notify, watch};
 
-use crate::backoff::{Backoff, asked_to_stop};
 use crate::config::{TaskConfig, TaskDeps};
 use crate::stats::Stats;
+use gochat_infra::backoff::{Backoff, asked_to_stop};
 
 /// Deadline of one call to repo.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);

@@ -13,9 +13,9 @@ use gochat_proto::im::repo::v1::{GetPositionsRequest, SaveRecord, SaveRecordsReq
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::backoff::{Backoff, asked_to_stop};
 use crate::config::TaskConfig;
 use crate::stats::Stats;
+use gochat_infra::backoff::{Backoff, asked_to_stop};
 
 /// Deadline of one transaction (spec 03 §1).
 const CALL_DEADLINE: Duration = Duration::from_secs(10);

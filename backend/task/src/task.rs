@@ -11,12 +11,12 @@ use gochat_proto::topics::{self, groups};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::backoff::{Backoff, asked_to_stop};
 use crate::cleanup;
 use crate::config::{TaskConfig, TaskDeps};
 use crate::outbox::Relay;
 use crate::persist::{Commits, Halt, PersistWorker};
 use crate::stats::Stats;
+use gochat_infra::backoff::{Backoff, asked_to_stop};
 
 /// Whether messages are being stored.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
+use gochat_infra::backoff::Backoff;
 use gochat_infra::bus::{Bus, BusError, Headers, Offset, Record};
 use gochat_proto::ids::GatewayId;
 use gochat_proto::topics;
 use tokio::time::Instant;
 
-use super::backoff::Backoff;
 use super::stats::Stats;
 
 /// Payload type in the record's headers.

@@ -2,7 +2,6 @@
 //!
 //! Owns the consumer group and one [`worker`] a partition. Never touches the store except through repo.
 
-mod backoff;
 mod batch;
 mod fanout;
 mod lanes;
@@ -14,6 +13,7 @@ mod writer;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use gochat_infra::backoff::{Backoff, asked_to_stop};
 use gochat_infra::bus::{Assignment, BusError, PartitionStream};
 use gochat_proto::im::repo::v1::online_status_service_client::OnlineStatusServiceClient;
 use gochat_proto::im::repo::v1::pipeline_service_client::PipelineServiceClient;
@@ -23,11 +23,10 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::config::PipelineConfig;
 use crate::deps::LogicDeps;
-use backoff::Backoff;
 use lanes::{HeldLimits, Lanes};
 use stats::Stats;
 use worker::{Progress, Worker};
-use writer::{Halt, Writer, asked_to_stop};
+use writer::{Halt, Writer};
 
 /// Whether the pipeline takes messages.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,18 +6,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use gochat_infra::backoff::{Backoff, asked_to_stop};
 use gochat_infra::bus::{BatchLimits, BusError, Consumed, Offset, PartitionStream, StartAt};
 use gochat_infra::clock::Clock;
 use gochat_infra::uid::{Snowflake, UidError};
 use gochat_proto::im::repo::v1::PreparedConversation;
 use tokio::time::Instant;
 
-use super::backoff::Backoff;
 use super::batch::{Batch, Verdict};
 use super::fanout::{self, Outgoing, Sessions};
 use super::lanes::Lanes;
 use super::unstored::Unstored;
-use super::writer::{Halt, Reign, Writer, asked_to_stop};
+use super::writer::{Halt, Reign, Writer};
 use crate::config::PipelineConfig;
 
 /// Bytes of upstream records prepared together. With [`RECORD_OVERHEAD`] a record, the batch's persist record stays

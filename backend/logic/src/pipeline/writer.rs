@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use gochat_infra::backoff::{Backoff, asked_to_stop};
 use gochat_infra::bus::{Bus, BusError, Headers, Offset, Record};
 use gochat_infra::rpc;
 use gochat_proto::bus::v1::{PersistMessage, PersistRecord};
@@ -22,7 +23,6 @@ use gochat_proto::topics;
 use prost::Message as _;
 use tokio::sync::watch;
 
-use super::backoff::Backoff;
 use super::stats::Stats;
 
 /// Payload type in the record's headers.
@@ -252,9 +252,4 @@ impl Writer {
     fn stop_when_asked(&self) -> Result<(), Halt> {
         if *self.shutdown.borrow() { Err(Halt::Shutdown) } else { Ok(()) }
     }
-}
-
-/// Resolves when the process is to stop, or when nobody is left to say so.
-pub(crate) async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
-    let _ = shutdown.wait_for(|stop| *stop).await;
 }

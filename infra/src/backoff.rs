@@ -1,6 +1,7 @@
 //! Delays between attempts that are repeated until they succeed (RT-sync of spec 06 §0, with a short beginning).
 //!
-//! Owns the next delay, and the sleep that a shutdown ends. Without jitter: each consumer is alone on its partition.
+//! Owns the next delay, and the sleep that a shutdown ends. Without jitter: each consumer is alone on its partition, so
+//! attempts do not come in herds. A bounded number of attempts is [`crate::retry`]'s.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ const MAX: Duration = Duration::from_secs(30);
 
 /// Doubles from 50 ms to 30 s.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Backoff(Duration);
+pub struct Backoff(Duration);
 
 impl Default for Backoff {
     fn default() -> Backoff {
@@ -20,16 +21,21 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// Sleeps for the next delay; false when the process is to stop instead.
-    pub(crate) async fn pause(&mut self, shutdown: &mut watch::Receiver<bool>) -> bool {
+    /// The delay before the next attempt.
+    pub fn next_delay(&mut self) -> Duration {
         let delay = self.0;
         self.0 = (delay * 2).min(MAX);
-        pause(delay, shutdown).await
+        delay
+    }
+
+    /// Sleeps for the next delay; false when the process is to stop instead.
+    pub async fn pause(&mut self, shutdown: &mut watch::Receiver<bool>) -> bool {
+        pause(self.next_delay(), shutdown).await
     }
 }
 
 /// Sleeps; false when the process is to stop instead.
-pub(crate) async fn pause(delay: Duration, shutdown: &mut watch::Receiver<bool>) -> bool {
+pub async fn pause(delay: Duration, shutdown: &mut watch::Receiver<bool>) -> bool {
     tokio::select! {
         biased;
         () = asked_to_stop(shutdown) => false,
@@ -38,6 +44,6 @@ pub(crate) async fn pause(delay: Duration, shutdown: &mut watch::Receiver<bool>)
 }
 
 /// Resolves when the process is to stop, or when nobody is left to say so.
-pub(crate) async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
+pub async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
