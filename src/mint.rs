@@ -89,6 +89,8 @@ fn line(user: &NewUser, key: &TokenKey, config: &Config) -> Result<String, Strin
         guest: false,
         ver: 0,
         fam: uuid_v7(),
+        sxp: 0,
+        ath: String::new(),
     };
     let token = key.sign(&claims).map_err(|error| error.to_string())?;
     Ok(format!("{},{},{token}\n", user.id, user.username))

@@ -45,6 +45,8 @@ fn claims(user_id: i64) -> Claims {
         guest: false,
         ver: 3,
         fam: "f".into(),
+        sxp: 0,
+        ath: String::new(),
     }
 }
 

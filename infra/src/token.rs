@@ -22,6 +22,8 @@ pub enum TokenKind {
     Access,
     /// One new pair.
     Refresh,
+    /// One connection, once, for a few seconds (pipeline.md H3).
+    Ticket,
 }
 
 /// What a token says.
@@ -51,6 +53,16 @@ pub struct Claims {
     /// Family: all tokens that go back to one login share it.
     #[serde(default)]
     pub fam: String,
+    /// Of a ticket: expiry of the session it opens, Unix seconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sxp: i64,
+    /// Of a ticket: [`token_hash`] of the access token it was made from.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ath: String,
+}
+
+fn is_zero(value: &i64) -> bool {
+    *value == 0
 }
 
 /// Why a token was not made or not accepted.
@@ -150,6 +162,8 @@ mod tests {
             guest: false,
             ver: 3,
             fam: "f".into(),
+            sxp: 0,
+            ath: String::new(),
         }
     }
 

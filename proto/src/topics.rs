@@ -56,8 +56,8 @@ pub mod groups {
     pub const TASK_BACKGROUND: &str = "task.background.group";
     /// All task instances, for the search index.
     pub const TASK_INDEX: &str = "task.index.group";
-    /// All logic instances, on user events.
-    pub const LOGIC_USER_EVENTS: &str = "logic.user-events.group";
+    /// All logic instances, on user, conversation and friend events: what they mean to clients.
+    pub const LOGIC_EVENTS: &str = "logic.events.group";
 }
 
 #[cfg(test)]

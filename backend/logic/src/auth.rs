@@ -132,7 +132,12 @@ impl Auth {
         if family_id.is_empty() {
             return Ok(());
         }
-        self.repo.tokens.clone().revoke_family(ask(repo::RevokeFamilyRequest { family_id })).await.map(|_| ())
+        self.repo
+            .tokens
+            .clone()
+            .revoke_family(ask(repo::RevokeFamilyRequest { family_id, user_id: String::new() }))
+            .await
+            .map(|_| ())
     }
 }
 

@@ -135,6 +135,7 @@ impl ConversationService for Conversations {
             include_last_message: request.include_last_message,
             include_sender_info: request.include_last_message,
             wait_ms: 0,
+            cursor: request.cursor.clone(),
         });
         let answer = self.repo.conversations.clone().get_user_conversations_with_details(list).await?.into_inner();
         let pagination = answer.pagination.unwrap_or_default();
@@ -147,6 +148,7 @@ impl ConversationService for Conversations {
             removed_ids: answer.removed_ids,
             server_time: answer.server_time,
             complete: answer.complete && passed,
+            next_cursor: answer.next_cursor,
         }))
     }
 

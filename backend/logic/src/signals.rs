@@ -35,7 +35,7 @@ impl Signals {
             |_| true,
             |addresses| {
                 let frame_type = frame_type.to_owned();
-                vec![Item::Signal(Signal { addresses, frame_type, payload: payload.clone() })]
+                vec![Item::Signal(Signal { addresses, frame_type, payload: payload.clone(), ..Signal::default() })]
             },
         )
         .await;

@@ -67,6 +67,8 @@ impl Tokens {
             guest: user.is_guest,
             ver: version,
             fam: family.to_owned(),
+            sxp: 0,
+            ath: String::new(),
         };
         PairClaims {
             access: claims(TokenKind::Access, self.access_ttl_s),

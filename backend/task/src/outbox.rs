@@ -71,7 +71,7 @@ impl Relay {
     async fn drain(&self) -> Result<(), RelayError> {
         let mut pipeline = PipelineServiceClient::new(self.deps.repo.clone());
         loop {
-            let list = rpc::request(ListOutboxRequest { limit: ENTRIES_MAX }, CALL_DEADLINE);
+            let list = rpc::request(ListOutboxRequest { limit: ENTRIES_MAX, wait_ms: 0 }, CALL_DEADLINE);
             let entries = pipeline.list_outbox(list).await?.into_inner().entries;
             if entries.is_empty() {
                 return Ok(());

@@ -66,6 +66,7 @@ impl Deliverer {
                 None => self.stats.malformed.inc(),
             },
             Item::Kick(kick) => self.kick(&kick, batches),
+            Item::Room(_) => self.stats.malformed.inc(),
         }
     }
 

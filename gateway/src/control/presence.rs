@@ -149,7 +149,7 @@ impl PresenceLoop {
             address: online.session.address.0,
             token_version: online.session.token_version,
             token_hash: online.session.token_hash.to_string(),
-            handover: false,
+            ..PresenceEntry::default()
         });
         let offline = batch.offline.iter().map(|gone| PresenceEntry {
             user_id: gone.user_id.to_string(),

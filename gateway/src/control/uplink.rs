@@ -171,5 +171,6 @@ fn refusal(message: Bytes) -> Option<Refusal> {
         code: ErrorCode::ServiceUnavailable.number(),
         message: ErrorCode::ServiceUnavailable.default_message().to_owned(),
         retry_after_s: 1,
+        code_name: String::new(),
     })
 }

@@ -59,6 +59,7 @@ pub(crate) async fn list(
         last_sync_time: last_sync,
         limit: query.clamped("limit", DELTA_LIMIT_MAX)?.unwrap_or(50),
         wait_ms: WAIT_MS,
+        cursor: String::new(),
     };
     let answer = api.conversations.clone().get_conversations_optimized(ask(request)).await?.into_inner();
     Ok(Success::ok(List {

@@ -138,6 +138,7 @@ async fn submit(api: &Api, caller: &Caller, message: &SendMessage<'_>) -> Result
         temp_message_id: String::new(),
         received_at_ms: api.parts.clock.unix_ms(),
         origin: Some(Origin { gateway: gateway.number(), incarnation, address: 0, request }),
+        ..UpstreamMessage::default()
     };
     let value = Bytes::from(record.encode_to_vec());
     let trace_id = rpc::trace_id().as_bytes().clone();

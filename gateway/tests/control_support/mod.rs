@@ -62,6 +62,8 @@ pub fn token(user_id: &str, seconds: i64) -> String {
         guest: false,
         ver: 0,
         fam: "f".into(),
+        sxp: 0,
+        ath: String::new(),
     };
     tokens().sign(&claims).unwrap()
 }

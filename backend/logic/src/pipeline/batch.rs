@@ -168,6 +168,8 @@ impl Batch {
                 content_hash: Bytes::copy_from_slice(&item.content_hash.to_be_bytes()),
                 message_id: item.candidate_id,
                 created_at_ms: self.created_at_ms,
+                kind: item.message.kind,
+                recalled_message_id: item.message.recalled_message_id,
             }
         };
         let conversation = |asked: &Asked| PrepareConversation {
@@ -230,6 +232,8 @@ impl Batch {
                 created_at_ms: ids.created_at_ms,
                 temp_message_id: take(&mut item.message.temp_message_id),
                 origin: item.message.origin,
+                kind: item.message.kind,
+                recalled_message_id: item.message.recalled_message_id,
             })
             .collect()
     }
@@ -280,7 +284,7 @@ fn decide(prepared: &PreparedItem, offset: Offset, end_at_draw: Offset, repeat_k
         Outcome::Stored if offset < end_at_draw => settled(false, Push::Redelivered, true),
         Outcome::Stored => settled(false, Push::No, true),
         Outcome::Refused => Some(Verdict::Refused { code: prepared.code }),
-        Outcome::Unspecified => None,
+        Outcome::TargetUnstored | Outcome::Unspecified => None,
     }
 }
 

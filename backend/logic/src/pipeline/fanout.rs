@@ -152,6 +152,7 @@ fn answer(item: &Item, outgoing: &mut Outgoing) {
             code,
             message: ErrorCode::from_number(code).map_or_else(String::new, |c| c.default_message().to_owned()),
             retry_after_s: 0,
+            code_name: String::new(),
         }),
         Verdict::Open => return,
     };
@@ -185,6 +186,7 @@ fn push_item(
             exclude_address: 0,
             redelivered: push == Push::Redelivered,
             membership_version: conversation.membership_version,
+            recalled: None,
             message: Some(ChatMessage {
                 message_id: ids.message_id,
                 conversation_id: message.conversation_id.clone(),

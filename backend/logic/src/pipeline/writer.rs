@@ -134,6 +134,7 @@ impl Writer {
                 epoch: reign.epoch,
                 incarnation: reign.incarnation,
                 conversations: question(),
+                targets_final: false,
             };
             match self.pipeline.prepare_messages(rpc::request(message, CALL_DEADLINE)).await {
                 Ok(answer) => return Ok(answer.into_inner()),

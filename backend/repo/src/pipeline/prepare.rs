@@ -361,7 +361,7 @@ impl<'a> Batch<'a> {
                     seq_id: claim.seq,
                     created_at_ms: claim.created_at_ms,
                     claim_offset: claim.offset,
-                    code: 0,
+                    ..PreparedItem::default()
                 })
             };
         }
@@ -396,6 +396,7 @@ impl Work<'_> {
                 },
                 items,
                 senders,
+                member_count: roster.members.len() as i32,
             },
             None => PreparedConversation { items, senders, ..PreparedConversation::default() },
         }

@@ -70,6 +70,7 @@ impl ConversationService for Conversations {
             removed_ids: Vec::new(),
             server_time: convert::seconds(change_time) - SERVER_TIME_BACK_SECONDS,
             complete: !has_more && request.type_filter == 0,
+            next_cursor: String::new(),
         }))
     }
 

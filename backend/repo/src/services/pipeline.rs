@@ -81,7 +81,7 @@ impl PipelineService for Pipeline {
         let limit = request.into_inner().limit.clamp(1, OUTBOX_PAGE_MAX);
         let rows = self.store.outbox(limit).await.map_err(fail::store)?;
         let entry = |(id, ack)| match Ack::decode(ack) {
-            Ok(ack) => Ok(OutboxEntry { id, ack: Some(ack) }),
+            Ok(ack) => Ok(OutboxEntry { id, ack: Some(ack), event: None }),
             Err(error) => Err(Status::internal(format!("outbox entry {id}: {error}"))),
         };
         let entries = rows.into_iter().map(entry).collect::<Result<_, Status>>()?;

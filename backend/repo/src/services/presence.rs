@@ -53,6 +53,7 @@ impl Gateway<'_> {
             last_seen: now,
             token_version: entry.token_version,
             token_hash: entry.token_hash.clone(),
+            family_id: entry.family_id.clone(),
         }
     }
 }
