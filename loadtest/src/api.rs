@@ -85,6 +85,11 @@ impl Api {
         Ok(chat.id)
     }
 
+    /// Joins the world room.
+    pub(crate) fn join_world(&mut self, user: &User) -> Result<(), LoadError> {
+        self.call::<Id>("POST", "/api/conversations/world/join", Some(&user.access_token), None).map(|_| ())
+    }
+
     /// The history after `after_seq`.
     pub(crate) fn history(&mut self, token: &str, conversation: &str, after_seq: u32) -> Result<Page, LoadError> {
         let path = format!("/api/conversations/{conversation}/messages?after_seq={after_seq}&limit={PAGE}");
@@ -147,6 +152,12 @@ pub(crate) fn open_chats(url: &Url, users: &[User]) -> Result<Vec<String>, LoadE
             None => Err(LoadError::Arguments("a chat without its pair".to_owned())),
         },
     )
+}
+
+/// Lets everybody join the world room.
+pub(crate) fn join_world(url: &Url, users: &[User]) -> Result<(), LoadError> {
+    let join = |api: &mut Api, at: usize| users.get(at).map_or(Ok(()), |user| api.join_world(user));
+    in_parallel(users.len(), || Api::new(url), join).map(|_| ())
 }
 
 /// Calls `work` for 0 to `count - 1` on a few threads and returns the results in order, or the first error.

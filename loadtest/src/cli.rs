@@ -42,6 +42,8 @@ pub enum Scenario {
     Connect(ConnectArgs),
     /// Pairs of GoChat users write to each other in single chats.
     Single(SingleArgs),
+    /// Some clients write to GoChat's world room, everybody else in it receives.
+    Publish(PublishArgs),
 }
 
 impl Scenario {
@@ -51,6 +53,7 @@ impl Scenario {
             Scenario::Echo(args) => &args.common,
             Scenario::Connect(args) => &args.common,
             Scenario::Single(args) => &args.common,
+            Scenario::Publish(args) => &args.common,
         }
     }
 }
@@ -208,7 +211,33 @@ pub struct SingleArgs {
     pub acked: Option<PathBuf>,
 }
 
-/// Servers that `run single` knows.
+/// `run publish`.
+#[derive(Debug, Clone, Args)]
+pub struct PublishArgs {
+    /// Flags of every scenario.
+    #[command(flatten)]
+    pub common: Common,
+    /// Load.
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// What the server speaks.
+    #[arg(long, default_value = "gochat")]
+    pub protocol: ChatProtocol,
+    /// Clients, each a user in the room.
+    #[arg(long, default_value_t = 1000)]
+    pub connections: u32,
+    /// How many of them send.
+    #[arg(long, default_value_t = 1)]
+    pub publishers: u32,
+    /// Characters of a message, at most 5000.
+    #[arg(long, default_value_t = 150)]
+    pub size: usize,
+    /// Lines user_id,username,access_token, as from `gochat user mint`.
+    #[arg(long, value_name = "FILE")]
+    pub tokens: PathBuf,
+}
+
+/// Servers that `run single` and `run publish` know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ChatProtocol {
     /// GoChat.
@@ -275,6 +304,7 @@ mod tests {
             "x run connect --protocol gochat --url http://127.0.0.1:8080 --connections 15000 --hold 30s --tokens t.csv",
             "x run single --protocol gochat --url http://127.0.0.1:8080 --pairs 500 --rate 5000 --acked a.jsonl",
             "x run single --protocol gochat --url http://127.0.0.1:8080 --pairs 500 --in-flight 16 --server-pid 7",
+            "x run publish --url http://127.0.0.1:8080 --connections 10000 --rate 5 --tokens t.csv --server-pid 7",
             "x audit --acked a.jsonl --url http://127.0.0.1:8080 --tokens t.csv",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap();
@@ -284,7 +314,7 @@ mod tests {
             "x run echo --url ws://a/ --rate 0",
             "x run echo --url ws://a/ --duration 10",
             "x run echo --url ws://a/ --reactor kqueue",
-            "x run publish --url ws://a/",
+            "x run publish --url http://a/",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

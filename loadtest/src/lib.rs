@@ -7,6 +7,7 @@
 
 mod acked;
 mod api;
+mod audience;
 pub mod audit;
 pub mod cli;
 mod driver;

@@ -60,7 +60,7 @@ pub struct Report {
 pub struct Label {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// `echo`, `connect` or `single`.
+    /// `echo`, `connect`, `single` or `publish`.
     pub scenario: &'static str,
     /// As on the command line.
     pub protocol: &'static str,
@@ -95,6 +95,8 @@ pub struct LatencyMicros {
     pub ack: Option<Percentiles>,
     /// To the receiver's delivery.
     pub deliver: Option<Percentiles>,
+    /// To the last receiver of a message for many.
+    pub fanout_last: Option<Percentiles>,
     /// To the echo.
     pub rtt: Option<Percentiles>,
     /// From the beginning of a connection to its readiness.
@@ -114,7 +116,7 @@ pub struct Cost {
     pub wait_cores: Option<f64>,
     /// Growth of resident memory by the connections, before any message, per connection.
     pub bytes_per_connection: f64,
-    /// CPU microseconds per message of the measured phase (echo: echoed; single: acknowledged).
+    /// CPU microseconds per message of the measured phase (echo: echoed; single: acknowledged; publish: delivered).
     pub us_per_message: Option<f64>,
 }
 
@@ -202,6 +204,7 @@ impl fmt::Display for Report {
         let rows = [
             ("ack", &latency.ack),
             ("deliver", &latency.deliver),
+            ("fan-out", &latency.fanout_last),
             ("rtt", &latency.rtt),
             ("connect", &latency.connect),
             ("lag", &self.lag_us),

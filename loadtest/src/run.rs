@@ -10,14 +10,16 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::acked::AckedLog;
 use crate::api;
-use crate::cli::{Common, ConnectArgs, ConnectProtocol, EchoArgs, Payload, Scenario, SingleArgs, check_size};
+use crate::cli::{
+    Common, ConnectArgs, ConnectProtocol, EchoArgs, Payload, PublishArgs, Scenario, SingleArgs, check_size,
+};
 use crate::driver::{Driver, Plan};
 use crate::engine::{self, Outcome, Usage};
 use crate::error::LoadError;
 use crate::message::{CLIENTS_MAX, mix};
 use crate::report::{Cost, Environment, Label, LatencyMicros, Rates, Report, SCHEMA};
 use crate::sample;
-use crate::scenario::{Chat, ChatSetup, ECHO_SIZE_MIN, Echo, Idle};
+use crate::scenario::{Chat, ChatSetup, ECHO_SIZE_MIN, Echo, Idle, Publish, PublishSetup, ROOM};
 use crate::schedule::Load;
 use crate::tokens::{self, User};
 use crate::traffic::Measured;
@@ -39,6 +41,7 @@ pub fn run(scenario: Scenario) -> Result<Report, LoadError> {
         Scenario::Echo(args) => echo(&args),
         Scenario::Connect(args) => connect(&args),
         Scenario::Single(args) => single(&args),
+        Scenario::Publish(args) => publish(&args),
     }
 }
 
@@ -88,6 +91,23 @@ fn single(args: &SingleArgs) -> Result<Report, LoadError> {
     let mut driver = Chat::new(setup);
     let ran = drive(&args.common, &plan, &mut driver, args.size)?;
     Ok(report(label("single", "gochat", Some(load), Some(args.size)), &plan, ran, Some(driver.finish())))
+}
+
+fn publish(args: &PublishArgs) -> Result<Report, LoadError> {
+    check_size(args.size, 1..=CHAT_SIZE_MAX)?;
+    if args.publishers == 0 || args.publishers > args.connections {
+        return Err(LoadError::Arguments("--publishers must be 1 to --connections".to_owned()));
+    }
+    let mut plan = plan(&args.common, args.connections, args.load.warmup, args.load.duration)?;
+    let users = tokens::read(&args.tokens, args.connections as usize)?;
+    say(&format!("{} users join the room {ROOM}", users.len()));
+    api::join_world(&plan.url, &users)?;
+    plan.url.target = chat_path(&plan.url);
+    let load = args.load.load();
+    let setup = PublishSetup { users, publishers: args.publishers, load, size: args.size, run: plan.seed as u32 };
+    let mut driver = Publish::new(setup);
+    let ran = drive(&args.common, &plan, &mut driver, args.size)?;
+    Ok(report(label("publish", "gochat", Some(load), Some(args.size)), &plan, ran, Some(driver.finish())))
 }
 
 fn users(args: &SingleArgs, url: &Url, run: u32, count: usize) -> Result<Vec<User>, LoadError> {
@@ -170,8 +190,8 @@ fn label(scenario: &'static str, protocol: &'static str, load: Option<Load>, siz
 fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Option<Measured>) -> Report {
     let (reactor, outcome) = ran;
     let seconds = outcome.steady_s.max(1e-9);
-    let is_echo = label.scenario == "echo";
-    let done = measured.as_ref().map(|it| if is_echo { it.in_window.delivered } else { it.in_window.acked });
+    let (is_echo, is_single) = (label.scenario == "echo", label.scenario == "single");
+    let done = measured.as_ref().map(|it| if is_single { it.in_window.acked } else { it.in_window.delivered });
     let cost = |usage: Usage| Cost {
         cpu_s: usage.cpu_s,
         cpu_cores: usage.cpu_s / seconds,
@@ -197,6 +217,7 @@ fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Opt
         } else {
             latency_us.deliver = arrivals
         }
+        latency_us.fanout_last = measured.last.percentiles();
         lag_us = label.rate.and_then(|_| measured.lag.percentiles());
         remarks.clone_from(&measured.remarks);
     }

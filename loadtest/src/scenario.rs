@@ -4,7 +4,17 @@ mod chat;
 mod echo;
 mod frames;
 mod idle;
+mod publish;
 
 pub(crate) use chat::{Chat, ChatSetup};
 pub(crate) use echo::{Echo, SIZE_MIN as ECHO_SIZE_MIN};
 pub(crate) use idle::Idle;
+pub(crate) use publish::{Publish, PublishSetup, ROOM};
+
+/// What helps against an error code.
+fn hint(code: &str) -> &'static str {
+    match code {
+        "RATE_LIMITED" => " (for load runs start the server with --limits off)",
+        _ => "",
+    }
+}

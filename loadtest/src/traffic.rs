@@ -1,7 +1,8 @@
 //! What every scenario with messages shares: the ledger, the load, the measured window and its histograms. Writes no
 //! frames and reads none.
 
-use crate::ledger::{Ledger, Messages, Route};
+use crate::audience::Audience;
+use crate::ledger::{Ledger, Messages};
 use crate::message::Key;
 use crate::percentiles::Latencies;
 use crate::schedule::{Arrivals, Load, Pauses};
@@ -37,14 +38,45 @@ pub(crate) struct Measured {
     pub(crate) ack: Latencies,
     pub(crate) deliver: Latencies,
     pub(crate) lag: Latencies,
+    /// Of messages for many: to the last of them.
+    pub(crate) last: Latencies,
     /// Things worth a reason in the report, such as error codes, with their counts.
     pub(crate) remarks: Vec<String>,
 }
 
+/// An account of messages that a load keeps.
+pub(crate) trait Account {
+    /// Opens the account of the next message.
+    fn send(&mut self, client: u32, intended_ns: u64) -> Key;
+
+    /// Judges what is still open and gives the final counts.
+    fn close(self) -> Messages;
+}
+
+impl Account for Ledger {
+    fn send(&mut self, client: u32, intended_ns: u64) -> Key {
+        Ledger::send(self, client, intended_ns)
+    }
+
+    fn close(self) -> Messages {
+        Ledger::close(self)
+    }
+}
+
+impl Account for Audience {
+    fn send(&mut self, client: u32, intended_ns: u64) -> Key {
+        Audience::send(self, client, intended_ns)
+    }
+
+    fn close(self) -> Messages {
+        Audience::close(self)
+    }
+}
+
 /// Load and account of one run.
 #[derive(Debug)]
-pub(crate) struct Traffic {
-    pub(crate) ledger: Ledger,
+pub(crate) struct Traffic<A> {
+    pub(crate) ledger: A,
     load: Load,
     senders: Vec<u32>,
     window: Window,
@@ -54,10 +86,10 @@ pub(crate) struct Traffic {
     measured: Measured,
 }
 
-impl Traffic {
-    pub(crate) fn new(route: Route, clients: u32, load: Load, senders: Vec<u32>) -> Traffic {
+impl<A: Account> Traffic<A> {
+    pub(crate) fn new(ledger: A, load: Load, senders: Vec<u32>) -> Traffic<A> {
         Traffic {
-            ledger: Ledger::new(route, clients),
+            ledger,
             load,
             senders,
             window: Window::default(),
@@ -139,6 +171,13 @@ impl Traffic {
         }
     }
 
+    /// The last receiver of a message has it.
+    pub(crate) fn completed(&mut self, intended_ns: u64, now_ns: u64) {
+        if self.window.contains(intended_ns) {
+            self.measured.last.record(now_ns.saturating_sub(intended_ns));
+        }
+    }
+
     /// A message of `client` was answered. Whether a closed loop sends the next now.
     pub(crate) fn answered(&self) -> bool {
         !self.stopped && matches!(self.load, Load::Closed { .. })
@@ -160,12 +199,13 @@ impl Traffic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Route;
 
     const WINDOW: Window = Window { begin_ns: 100, start_ns: 200, end_ns: 300 };
 
     #[test]
     fn a_stall_counts_from_the_intended_time() {
-        let mut traffic = Traffic::new(Route::Echo, 2, Load::Open { rate: 1e8 }, vec![0, 1]);
+        let mut traffic = Traffic::new(Ledger::new(Route::Echo, 2), Load::Open { rate: 1e8 }, vec![0, 1]);
         assert_eq!(traffic.take_due(1000), None, "before it begins");
         traffic.begin(WINDOW);
         // The generator sleeps from 100 to 1000: all 20 messages of the window are sent then.
@@ -187,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_closed_loop_waits_for_answers() {
-        let mut traffic = Traffic::new(Route::Echo, 1, Load::Closed { in_flight: 2 }, vec![0]);
+        let mut traffic = Traffic::new(Ledger::new(Route::Echo, 1), Load::Closed { in_flight: 2 }, vec![0]);
         traffic.begin(WINDOW);
         assert_eq!(
             [traffic.take_due(100), traffic.take_due(101), traffic.take_due(102)],

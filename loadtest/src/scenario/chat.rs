@@ -8,7 +8,7 @@ use gochat_ws::Opcode;
 use super::frames::{Data, Frame, write_send};
 use crate::acked::{AckedLog, AckedMessage};
 use crate::driver::{Driver, Incoming};
-use crate::ledger::{Delivery, Route};
+use crate::ledger::{Delivery, Ledger, Route};
 use crate::message::{Key, Pattern, parse_id, write_id};
 use crate::outbound::{Outbound, State};
 use crate::schedule::Load;
@@ -39,7 +39,7 @@ pub(crate) struct ChatSetup {
 /// The `single` scenario.
 #[derive(Debug)]
 pub(crate) struct Chat {
-    traffic: Traffic,
+    traffic: Traffic<Ledger>,
     pattern: Pattern,
     users: Vec<User>,
     conversations: Vec<String>,
@@ -54,7 +54,7 @@ impl Chat {
         let clients = setup.users.len() as u32;
         let step = if setup.one_way { 2 } else { 1 };
         Chat {
-            traffic: Traffic::new(Route::Pair, clients, setup.load, (0..clients).step_by(step).collect()),
+            traffic: Traffic::new(Ledger::new(Route::Pair, clients), setup.load, (0..clients).step_by(step).collect()),
             pattern: Pattern::new(setup.size),
             users: setup.users,
             conversations: setup.conversations,
@@ -126,7 +126,7 @@ impl Chat {
 
     fn refused(&mut self, client: u32, data: &Data<'_>, now_ns: u64) {
         let code = data.code.as_str();
-        *self.errors.entry(format!("error {code}{}", hint(code))).or_default() += 1;
+        *self.errors.entry(format!("error {code}{}", super::hint(code))).or_default() += 1;
         let key: Option<Key> = parse_id(self.run, data.details.client_msg_id.as_str());
         if key.is_some_and(|key| self.traffic.ledger.refused(client, key)) {
             let wait_ns = u64::from(data.details.retry_after) * 1_000_000_000;
@@ -172,12 +172,5 @@ impl Driver for Chat {
 
     fn outstanding(&self) -> u64 {
         self.traffic.ledger.unfinished()
-    }
-}
-
-fn hint(code: &str) -> &'static str {
-    match code {
-        "RATE_LIMITED" => " (for load runs start the server with --limits off)",
-        _ => "",
     }
 }

@@ -3,7 +3,7 @@
 use gochat_ws::Opcode;
 
 use crate::driver::{Driver, Incoming};
-use crate::ledger::{Delivery, Route};
+use crate::ledger::{Delivery, Ledger, Route};
 use crate::message::{KEY_DIGITS, Key, Pattern};
 use crate::outbound::Outbound;
 use crate::schedule::Load;
@@ -15,7 +15,7 @@ pub(crate) const SIZE_MIN: usize = KEY_DIGITS;
 /// The `echo` scenario.
 #[derive(Debug)]
 pub(crate) struct Echo {
-    traffic: Traffic,
+    traffic: Traffic<Ledger>,
     pattern: Pattern,
     opcode: Opcode,
     payload: Vec<u8>,
@@ -25,7 +25,7 @@ impl Echo {
     /// `size` is at least [`SIZE_MIN`].
     pub(crate) fn new(clients: u32, load: Load, size: usize, opcode: Opcode) -> Echo {
         Echo {
-            traffic: Traffic::new(Route::Echo, clients, load, (0..clients).collect()),
+            traffic: Traffic::new(Ledger::new(Route::Echo, clients), load, (0..clients).collect()),
             pattern: Pattern::new(size.saturating_sub(KEY_DIGITS)),
             opcode,
             payload: Vec::with_capacity(size),

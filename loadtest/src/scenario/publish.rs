@@ -1,0 +1,144 @@
+//! One room of GoChat: some clients write to the world room, everybody else in it receives each message once.
+
+use std::collections::BTreeMap;
+
+use gochat_ws::Opcode;
+
+use super::frames::{Data, Frame, write_send};
+use crate::audience::Audience;
+use crate::driver::{Driver, Incoming};
+use crate::ledger::Delivery;
+use crate::message::{Pattern, parse_id, write_id};
+use crate::outbound::{Outbound, State};
+use crate::schedule::Load;
+use crate::tokens::User;
+use crate::traffic::{Measured, Traffic, Window};
+
+/// The room that everybody may join.
+pub(crate) const ROOM: &str = "world";
+/// How long a sender waits after a refusal that says nothing about it.
+const RETRY_NS: u64 = 100_000_000;
+
+/// What the scenario needs from its preparation.
+#[derive(Debug)]
+pub(crate) struct PublishSetup {
+    /// One for each client, all in the room; the first `publishers` of them send.
+    pub(crate) users: Vec<User>,
+    pub(crate) publishers: u32,
+    pub(crate) load: Load,
+    /// Characters of a message.
+    pub(crate) size: usize,
+    /// Tells this run's messages from others'.
+    pub(crate) run: u32,
+}
+
+/// The `publish` scenario.
+#[derive(Debug)]
+pub(crate) struct Publish {
+    traffic: Traffic<Audience>,
+    pattern: Pattern,
+    users: Vec<User>,
+    run: u32,
+    payload: Vec<u8>,
+    errors: BTreeMap<String, u64>,
+}
+
+impl Publish {
+    pub(crate) fn new(setup: PublishSetup) -> Publish {
+        let audience = Audience::new(setup.users.len() as u32);
+        Publish {
+            traffic: Traffic::new(audience, setup.load, (0..setup.publishers).collect()),
+            pattern: Pattern::new(setup.size),
+            users: setup.users,
+            run: setup.run,
+            payload: Vec::with_capacity(512),
+            errors: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn finish(self) -> Measured {
+        let remarks = self.errors.into_iter().map(|(error, count)| format!("{count} × {error}")).collect();
+        self.traffic.finish(remarks)
+    }
+
+    fn send(&mut self, out: &mut Outbound, client: u32, intended_ns: u64, now_ns: u64) {
+        if !out.is_ready(client) {
+            return;
+        }
+        let key = self.traffic.sending(client, intended_ns, now_ns);
+        self.payload.clear();
+        write_send(ROOM, self.pattern.content(key), |out| write_id(self.run, key, out), &mut self.payload);
+        out.frame(client, Opcode::Text, &self.payload);
+    }
+
+    fn acknowledged(&mut self, out: &mut Outbound, client: u32, data: &Data<'_>, now_ns: u64) {
+        let Some(key) = parse_id(self.run, data.client_msg_id.as_str()) else { return };
+        let Some(first) = self.traffic.ledger.acked(client, key, data.seq) else { return };
+        self.traffic.acked(first.intended_ns, now_ns);
+        if self.traffic.answered() {
+            self.send(out, client, now_ns, now_ns);
+        }
+    }
+
+    fn arrived(&mut self, client: u32, data: &Data<'_>, now_ns: u64) {
+        // What others say in the room is not this run's business.
+        let Some(key) = parse_id(self.run, data.of_sender.as_str()) else { return };
+        let intact = data.content.as_str().as_bytes() == self.pattern.content(key);
+        let delivery = Delivery { client, key, seq: Some(data.seq), intact, redelivered: data.redelivered };
+        let Some(arrival) = self.traffic.ledger.delivered(delivery) else { return };
+        self.traffic.delivered(arrival.intended_ns, now_ns);
+        if arrival.is_last {
+            self.traffic.completed(arrival.intended_ns, now_ns);
+        }
+    }
+
+    fn refused(&mut self, client: u32, data: &Data<'_>, now_ns: u64) {
+        *self.errors.entry(format!("error {}{}", data.code.as_str(), super::hint(data.code.as_str()))).or_default() +=
+            1;
+        let key = parse_id(self.run, data.details.client_msg_id.as_str());
+        if key.is_some_and(|key| self.traffic.ledger.refused(client, key)) {
+            let wait_ns = u64::from(data.details.retry_after) * 1_000_000_000;
+            self.traffic.pause(client, now_ns + wait_ns.max(RETRY_NS));
+        }
+    }
+}
+
+impl Driver for Publish {
+    fn authorization(&self, client: u32) -> Option<String> {
+        self.users.get(client as usize).map(|user| format!("Bearer {}", user.access_token))
+    }
+
+    fn awaits_greeting(&self) -> bool {
+        true
+    }
+
+    fn begin(&mut self, window: Window) {
+        self.traffic.begin(window);
+    }
+
+    fn send_due(&mut self, out: &mut Outbound, now_ns: u64) -> Option<u64> {
+        while let Some((client, intended_ns)) = self.traffic.take_due(now_ns) {
+            self.send(out, client, intended_ns, now_ns);
+        }
+        self.traffic.next_due_ns()
+    }
+
+    fn received(&mut self, out: &mut Outbound, client: u32, message: Incoming<'_>, now_ns: u64) {
+        let Some(frame) = Frame::parse(message.bytes()) else { return self.traffic.ledger.unreadable() };
+        match frame.kind() {
+            "new-message" => self.arrived(client, &frame.data, now_ns),
+            "message-ack" => self.acknowledged(out, client, &frame.data, now_ns),
+            "error" => self.refused(client, &frame.data, now_ns),
+            "connected" if out.state(client) == State::Greeting => out.set_state(client, State::Ready),
+            _ => {}
+        }
+    }
+
+    fn end(&mut self) {
+        self.traffic.end();
+    }
+
+    fn outstanding(&self) -> u64 {
+        self.traffic.ledger.unfinished()
+    }
+}
