@@ -11,6 +11,8 @@ pub mod failure;
 pub mod frames;
 mod generated;
 pub mod ids;
+pub mod objects;
+pub mod settings;
 pub mod topics;
 
 pub use generated::gochat::bus;
