@@ -82,11 +82,20 @@ async fn open_bus(dir: &Path, config: &Config) -> Result<Arc<LogBus>, String> {
     // Reading a long log back takes a while: not on a thread of the runtime.
     let opened = tokio::task::spawn_blocking(move || LogBus::open(log)).await.map_err(|error| error.to_string())?;
     let bus = opened.map_err(|error| error.to_string())?;
-    // The persist record that a message is prepared into has the number of its upstream partition.
-    for (name, durability) in
-        [(topics::MESSAGES_UPSTREAM, Durability::Written), (topics::MESSAGES_PERSIST, Durability::Durable)]
-    {
-        let spec = TopicSpec { name: name.to_owned(), partitions: config.bus.partitions, durability };
+    // The persist record that a message is prepared into has the number of its upstream partition. What leaves the
+    // store's outbox is durable before it is deleted there.
+    for (name, durability) in [
+        (topics::MESSAGES_UPSTREAM.to_owned(), Durability::Written),
+        (topics::MESSAGES_PERSIST.to_owned(), Durability::Durable),
+        (topics::TASKS_FANOUT.to_owned(), Durability::Written),
+        (topics::dead_letter(topics::TASKS_FANOUT), Durability::Written),
+        (topics::USER_EVENTS.to_owned(), Durability::Durable),
+        (topics::CONVERSATION_EVENTS.to_owned(), Durability::Durable),
+        (topics::MESSAGE_EVENTS.to_owned(), Durability::Durable),
+        (topics::FRIEND_EVENTS.to_owned(), Durability::Durable),
+        (topics::NOTIFICATIONS.to_owned(), Durability::Written),
+    ] {
+        let spec = TopicSpec { name, partitions: config.bus.partitions, durability };
         bus.create_topic(spec).await.map_err(|error| format!("bus.partitions: {error}"))?;
     }
     Ok(bus)
