@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod directory;
+mod events;
 mod pipeline;
 mod recent;
 mod repo;

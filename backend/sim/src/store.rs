@@ -12,7 +12,7 @@ use gochat_repo::store::conversation::{
     RaisedPointer, ReadPointer, Roster,
 };
 use gochat_repo::store::message::{Message, MessagePage, MessageQuery};
-use gochat_repo::store::pipeline::{Parked, PersistTx, PrepareAnswer, PrepareLookup};
+use gochat_repo::store::pipeline::{OutboxRow, Parked, PersistTx, PrepareAnswer, PrepareLookup};
 use gochat_repo::store::token::{ConsumeToken, Consumed, NewRefreshToken, Revocation};
 use gochat_repo::store::user::{NewUser, Status, User, UserChange};
 use gochat_repo::store::{ConversationStore, MessageStore, PipelineStore, Result, StoreError, TokenStore, UserStore};
@@ -41,7 +41,10 @@ impl MemoryStore {
             let head = Head { key, ..Head::default() };
             inner.tables.conversations.insert(key, StoredConversation { id, members, head });
         }
-        MemoryStore { database: Arc::new(Database { inner: Mutex::new(inner), chaos }), writer: Arc::default() }
+        MemoryStore {
+            database: Arc::new(Database { inner: Mutex::new(inner), chaos, commits: watch::Sender::new(0) }),
+            writer: Arc::default(),
+        }
     }
 
     /// The primary is lost and a replica takes over that has not seen the last transaction.
@@ -141,9 +144,13 @@ impl PipelineStore for MemoryStore {
             .await
     }
 
-    async fn outbox(&self, limit: u32) -> Result<Vec<(i64, Bytes)>> {
-        self.read(|inner| inner.tables.outbox.iter().take(limit as usize).map(|(id, ack)| (*id, ack.clone())).collect())
-            .await
+    async fn outbox(&self, limit: u32) -> Result<Vec<(i64, OutboxRow)>> {
+        let row = |(id, ack): (&i64, &Bytes)| (*id, OutboxRow::Ack(ack.clone()));
+        self.read(|inner| inner.tables.outbox.iter().take(limit as usize).map(row).collect()).await
+    }
+
+    fn outbox_commits(&self) -> watch::Receiver<u64> {
+        self.database.commits.subscribe()
     }
 
     async fn delete_outbox(&self, ids: &[i64]) -> Result<()> {

@@ -10,6 +10,8 @@ use gochat_repo::store::conversation::Head;
 use gochat_repo::store::pipeline::{LogState, Parked, StoredRow};
 use gochat_repo::store::{Result, StoreError};
 
+use tokio::sync::watch;
+
 use crate::chaos::{Chaos, Fate, Place, locked};
 
 /// What is stored.
@@ -61,6 +63,8 @@ pub(crate) struct Inner {
 pub(crate) struct Database {
     pub(crate) inner: Mutex<Inner>,
     pub(crate) chaos: Arc<Chaos>,
+    /// Moves with every commit.
+    pub(crate) commits: watch::Sender<u64>,
 }
 
 /// The error of a call that was disturbed.
@@ -80,6 +84,7 @@ impl Database {
             }
             inner.before_last = Some(std::mem::replace(&mut inner.tables, tables));
             inner.violations.extend(violations);
+            self.commits.send_modify(|commits| *commits += 1);
         }
         self.chaos.jitter().await;
         if fate == Fate::AnswerLost { Err(lost()) } else { Ok(()) }

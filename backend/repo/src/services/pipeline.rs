@@ -5,8 +5,9 @@ use crate::pipeline::positions::Positions;
 use crate::pipeline::prepare::Preparer;
 use crate::pipeline::save::Saver;
 use crate::store::Store;
+use crate::store::pipeline::OutboxRow;
 use gochat_infra::cache::Cache;
-use gochat_proto::bus::v1::Ack;
+use gochat_proto::bus::v1::{Ack, OutboxEvent};
 use gochat_proto::im::repo::v1::pipeline_service_server::PipelineService;
 use gochat_proto::im::repo::v1::{
     AwaitPositionsRequest, AwaitPositionsResponse, CheckEpochRequest, CheckEpochResponse, DeleteOutboxRequest,
@@ -17,10 +18,13 @@ use gochat_proto::im::repo::v1::{
 use prost::Message as _;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 /// Outbox entries an answer holds at most.
 const OUTBOX_PAGE_MAX: u32 = 1000;
+/// Longest wait for one.
+const OUTBOX_WAIT_MS_MAX: u32 = 60_000;
 
 /// The service. Cheap to clone.
 #[derive(Clone)]
@@ -78,13 +82,16 @@ impl PipelineService for Pipeline {
     }
 
     async fn list_outbox(&self, request: Request<ListOutboxRequest>) -> Result<Response<ListOutboxResponse>, Status> {
-        let limit = request.into_inner().limit.clamp(1, OUTBOX_PAGE_MAX);
-        let rows = self.store.outbox(limit).await.map_err(fail::store)?;
-        let entry = |(id, ack)| match Ack::decode(ack) {
-            Ok(ack) => Ok(OutboxEntry { id, ack: Some(ack), event: None }),
-            Err(error) => Err(Status::internal(format!("outbox entry {id}: {error}"))),
-        };
-        let entries = rows.into_iter().map(entry).collect::<Result<_, Status>>()?;
+        let request = request.into_inner();
+        let limit = request.limit.clamp(1, OUTBOX_PAGE_MAX);
+        let deadline = Instant::now() + Duration::from_millis(request.wait_ms.min(OUTBOX_WAIT_MS_MAX).into());
+        // Enlisted before the look, so that nothing committed after it goes unnoticed.
+        let mut commits = self.store.outbox_commits();
+        let mut rows = self.store.outbox(limit).await.map_err(fail::store)?;
+        while rows.is_empty() && matches!(tokio::time::timeout_at(deadline, commits.changed()).await, Ok(Ok(()))) {
+            rows = self.store.outbox(limit).await.map_err(fail::store)?;
+        }
+        let entries = rows.into_iter().map(|(id, row)| entry(id, row)).collect::<Result<_, Status>>()?;
         Ok(Response::new(ListOutboxResponse { entries }))
     }
 
@@ -95,4 +102,13 @@ impl PipelineService for Pipeline {
         self.store.delete_outbox(&request.into_inner().ids).await.map_err(fail::store)?;
         Ok(Response::new(DeleteOutboxResponse {}))
     }
+}
+
+fn entry(id: i64, row: OutboxRow) -> Result<OutboxEntry, Status> {
+    let entry = OutboxEntry { id, ..OutboxEntry::default() };
+    let entry = match row {
+        OutboxRow::Ack(ack) => Ack::decode(ack).map(|ack| OutboxEntry { ack: Some(ack), ..entry }),
+        OutboxRow::Event(event) => OutboxEvent::decode(event).map(|event| OutboxEntry { event: Some(event), ..entry }),
+    };
+    entry.map_err(|error| Status::internal(format!("outbox entry {id}: {error}")))
 }

@@ -6,7 +6,7 @@
 
 use super::conversation::{ListQuery, NewConversation, RaisePointer, RaisedPointer};
 use super::message::MessageQuery;
-use super::pipeline::{Advance, ClaimRow, LogState, MessageRow, Parked, PrepareLookup};
+use super::pipeline::{Advance, ClaimRow, LogState, MessageRow, OutboxRow, Parked, PrepareLookup};
 use super::token::{ConsumeToken, Consumed, NewRefreshToken};
 use super::user::{NewUser, Status, UserChange};
 use super::{Noun, Store, StoreError};
@@ -275,8 +275,9 @@ async fn transactions_leave_no_trace(store: &dyn Store) {
     drop(tx);
     assert_eq!(store.parked(10).await.unwrap(), [parked]);
     assert_eq!(store.highest_id().await.unwrap(), 77, "of a parked message");
+    let ack = |bytes: &'static [u8]| OutboxRow::Ack(Bytes::from_static(bytes));
     let outbox = store.outbox(10).await.unwrap();
-    assert_eq!(outbox.iter().map(|(_, ack)| ack.as_ref()).collect::<Vec<_>>(), [b"one".as_slice(), b"two"]);
+    assert_eq!(outbox.iter().map(|(_, row)| row.clone()).collect::<Vec<_>>(), [ack(b"one"), ack(b"two")]);
     assert_eq!(store.outbox(1).await.unwrap().len(), 1);
     store.delete_outbox(&[outbox[0].0, 4711]).await.unwrap();
     assert_eq!(store.outbox(10).await.unwrap(), outbox[1..]);

@@ -33,7 +33,10 @@ pub trait PipelineStore: Send + Sync + 'static {
     async fn positions(&self) -> Result<Vec<(u32, i64)>>;
 
     /// Outbox entries that are still there, oldest first.
-    async fn outbox(&self, limit: u32) -> Result<Vec<(i64, Bytes)>>;
+    async fn outbox(&self, limit: u32) -> Result<Vec<(i64, OutboxRow)>>;
+
+    /// Moves with every commit of this process that added outbox entries. The sender lives as long as the store.
+    fn outbox_commits(&self) -> watch::Receiver<u64>;
 
     /// Removes outbox entries; absent ones are fine.
     async fn delete_outbox(&self, ids: &[i64]) -> Result<()>;
@@ -44,6 +47,15 @@ pub trait PipelineStore: Send + Sync + 'static {
     /// Whether it can still write: false from the first error of its disk on, and for ever (pipeline.md J2). The sender
     /// lives as long as the store.
     fn health(&self) -> watch::Receiver<bool>;
+}
+
+/// What the outbox holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutboxRow {
+    /// An encoded `gochat.bus.v1.Ack`: a corrected acknowledgement (B5).
+    Ack(Bytes),
+    /// An encoded `gochat.bus.v1.OutboxEvent`: a domain event (F2).
+    Event(Bytes),
 }
 
 /// One transaction of the persist path (E1). A call that fails ends it: drop it and begin again.

@@ -119,6 +119,7 @@ impl Bench {
             content_hash: hash(content).into(),
             message_id: candidate(*offset, writer.epoch),
             created_at_ms: NOW + offset,
+            ..PrepareItem::default()
         };
         let items = asked.iter().map(item).collect();
         let request = PrepareMessagesRequest {
@@ -126,6 +127,7 @@ impl Bench {
             epoch: writer.epoch,
             incarnation: writer.incarnation,
             conversations: vec![PrepareConversation { conversation_id: chat.into(), top_seq, items }],
+            targets_final: false,
         };
         Ok(self.pipeline().prepare_messages(ask(request)).await?.into_inner())
     }
@@ -176,7 +178,12 @@ impl Bench {
     }
 
     pub(crate) async fn outbox(&self) -> Vec<OutboxEntry> {
-        self.pipeline().list_outbox(ask(ListOutboxRequest { limit: 100 })).await.unwrap().into_inner().entries
+        self.pipeline()
+            .list_outbox(ask(ListOutboxRequest { limit: 100, wait_ms: 0 }))
+            .await
+            .unwrap()
+            .into_inner()
+            .entries
     }
 }
 

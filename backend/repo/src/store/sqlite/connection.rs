@@ -4,6 +4,7 @@ use super::super::error::{Result, StoreError};
 use super::changes::ChangeClock;
 use super::claims::{ClaimTable, ClaimTables};
 use super::heads::Heads;
+use super::outbox::OutboxBell;
 use gochat_infra::telemetry::metrics;
 use sqlx::{Sqlite, SqlitePool, Transaction};
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ pub(super) struct Inner {
     pub(super) made: Mutex<Option<Arc<ClaimTable>>>,
     /// How high numbers have been stored.
     pub(super) heads: Heads,
+    pub(super) outbox: OutboxBell,
     pub(super) changes: Arc<ChangeClock>,
     /// Set by the first error of the disk; nothing is written after it.
     pub(super) stopped: OnceLock<String>,
@@ -44,7 +46,9 @@ impl Inner {
     }
 
     pub(super) async fn commit(&self, tx: Transaction<'static, Sqlite>) -> Result<()> {
-        tx.commit().await.map_err(|e| self.fail(e))
+        tx.commit().await.map_err(|e| self.fail(e))?;
+        self.outbox.committed();
+        Ok(())
     }
 
     /// Translates an error, and stops the store after one of the disk (pipeline.md J2).

@@ -1,7 +1,7 @@
 //! Statements of the pipeline outside the persist transaction: epochs, look-ups of a batch, reservations, positions, outbox.
 
 use super::super::error::{Result, StoreError};
-use super::super::pipeline::{Parked, PersistTx, PipelineStore, PrepareAnswer, PrepareLookup, StoredRow};
+use super::super::pipeline::{OutboxRow, Parked, PersistTx, PipelineStore, PrepareAnswer, PrepareLookup, StoredRow};
 use super::batch::{Batched, Values};
 use super::claims::period_of;
 use super::connection::SqliteStore;
@@ -21,7 +21,6 @@ static RESERVE: Batched = Batched::new(
     " ON CONFLICT (conversation_key) DO UPDATE SET reserved_until = reserved_until + excluded.reserved_until \
      RETURNING conversation_key, reserved_until",
 );
-static DELETE_OUTBOX: Batched = Batched::new("DELETE FROM outbox WHERE id IN (", "?", ")");
 
 #[async_trait]
 impl PipelineStore for SqliteStore {
@@ -93,21 +92,16 @@ impl PipelineStore for SqliteStore {
         rows.iter().map(|row| Ok((col(row, 0)?, col(row, 1)?))).collect()
     }
 
-    async fn outbox(&self, limit: u32) -> Result<Vec<(i64, Bytes)>> {
-        let rows = sqlx::query("SELECT id, ack FROM outbox ORDER BY id LIMIT ?")
-            .bind(limit)
-            .fetch_all(&self.inner.readers)
-            .await
-            .map_err(|e| self.inner.fail(e))?;
-        rows.iter().map(|row| Ok((col(row, 0)?, Bytes::from(col::<Vec<u8>>(row, 1)?)))).collect()
+    async fn outbox(&self, limit: u32) -> Result<Vec<(i64, OutboxRow)>> {
+        self.inner.outbox_rows(limit).await
+    }
+
+    fn outbox_commits(&self) -> watch::Receiver<u64> {
+        self.inner.outbox.commits()
     }
 
     async fn delete_outbox(&self, ids: &[i64]) -> Result<()> {
-        let mut tx = self.inner.begin().await?;
-        for (sql, keys) in DELETE_OUTBOX.padded(ids) {
-            sqlx::query_with(sql, Values::keys(keys)?).execute(&mut *tx).await.map_err(|e| self.inner.fail(e))?;
-        }
-        self.inner.commit(tx).await
+        self.inner.delete_outbox_rows(ids).await
     }
 
     async fn parked(&self, limit: u32) -> Result<Vec<Parked>> {

@@ -14,6 +14,7 @@ mod heads;
 mod history;
 mod list;
 mod lookup;
+mod outbox;
 mod periods;
 mod persist;
 mod rows;
@@ -26,6 +27,7 @@ use changes::ChangeClock;
 use connection::{Inner, SQLITE_CANTOPEN, SQLITE_CORRUPT, SQLITE_NOTADB, SQLITE_READONLY, SqliteStore, primary_code};
 use gochat_infra::clock::{Clock, SystemClock};
 use heads::Heads;
+use outbox::OutboxBell;
 use sqlx::SqlSafeStr;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -63,7 +65,10 @@ pub async fn open_sqlite(config: SqliteConfig) -> Result<Arc<dyn Store>> {
     Ok(Arc::new(SqliteStore::open(config).await?))
 }
 
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "first path", include_str!("../../../migrations/0001_first_path.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "first path", include_str!("../../../migrations/0001_first_path.sql")),
+    (2, "groups", include_str!("../../../migrations/0002_groups.sql")),
+];
 
 const ADVICE_DIRECTORY: &str = "; does the directory exist, and may this user write to it?";
 
@@ -103,6 +108,7 @@ impl SqliteStore {
             made: Mutex::default(),
             claims: RwLock::default(),
             heads: Heads::default(),
+            outbox: OutboxBell::default(),
             changes: Arc::new(ChangeClock::new(config.clock.clone())),
             stopped: OnceLock::new(),
             health: watch::Sender::new(true),

@@ -48,7 +48,6 @@ static PARK: Batched = Batched::new(
     "(?,?,?,?,?,?,?)",
     "",
 );
-static ADD_OUTBOX: Batched = Batched::new("INSERT INTO outbox (ack) VALUES ", "(?)", "");
 
 /// A running persist transaction.
 pub(super) struct SqlitePersist {
@@ -222,11 +221,7 @@ impl PersistTx for SqlitePersist {
     }
 
     async fn add_outbox(&mut self, acks: &[Bytes]) -> Result<()> {
-        for (sql, slice) in ADD_OUTBOX.exact(acks) {
-            let values = Values::keys(slice.iter().map(Bytes::as_ref))?;
-            self.run(sql, values).await?;
-        }
-        Ok(())
+        self.inner.add_acks(&mut self.tx, acks).await
     }
 
     async fn set_log_state(&mut self, state: LogState) -> Result<()> {
