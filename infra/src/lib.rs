@@ -8,6 +8,8 @@ pub mod bus;
 pub mod cache;
 pub mod clock;
 pub mod coord;
+pub mod gateways;
+pub mod lanes;
 pub mod once;
 pub mod ratelimit;
 pub mod retry;
