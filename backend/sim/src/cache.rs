@@ -88,6 +88,18 @@ impl Cache for SimCache {
         self.disturbed(self.inner.expire(keys, ttl)).await
     }
 
+    async fn sorted_add(&self, key: &str, members: Vec<(String, i64)>) -> Result<(), CacheError> {
+        self.disturbed(self.inner.sorted_add(key, members)).await
+    }
+
+    async fn sorted_remove(&self, key: &str, members: &[String]) -> Result<Vec<bool>, CacheError> {
+        self.disturbed(self.inner.sorted_remove(key, members)).await
+    }
+
+    async fn sorted_take(&self, key: &str, up_to: i64, limit: usize) -> Result<Vec<(String, i64)>, CacheError> {
+        self.disturbed(self.inner.sorted_take(key, up_to, limit)).await
+    }
+
     async fn claim_sequences(
         &self,
         incarnation: u64,

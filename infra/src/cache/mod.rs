@@ -1,4 +1,4 @@
-//! The seam to the cache: keys with a time to live, hashes, and the sequence script of the message pipeline.
+//! The seam to the cache: keys with a time to live, hashes, sorted sets, and the sequence script of the message pipeline.
 //!
 //! Owns the [`Cache`] trait. Never the source of truth: everything in it may be gone at any moment (pipeline.md B3).
 //! Implementations: [`memory::MemoryCache`] (embedded) and, in a cluster, Redis. Every call takes many keys, so that
@@ -141,6 +141,15 @@ pub trait Cache: Send + Sync + 'static {
 
     /// Renews the time to live of many keys; tells for each whether it exists.
     async fn expire(&self, keys: &[String], ttl: Duration) -> Result<Vec<bool>, CacheError>;
+
+    /// Puts members into one sorted set, or gives those already there another score. A sorted set has no time to live.
+    async fn sorted_add(&self, key: &str, members: Vec<(String, i64)>) -> Result<(), CacheError>;
+
+    /// Takes members out of a sorted set; tells for each whether it was there.
+    async fn sorted_remove(&self, key: &str, members: &[String]) -> Result<Vec<bool>, CacheError>;
+
+    /// Takes out at most `limit` members with a score of at most `up_to`, lowest score first. Each member goes to one caller.
+    async fn sorted_take(&self, key: &str, up_to: i64, limit: usize) -> Result<Vec<(String, i64)>, CacheError>;
 
     /// The sequence script: claims and numbers for many conversations, atomic in each. `Err(incarnation)` inside: the
     /// claim space is another one than the caller waited for; nothing was changed anywhere.

@@ -21,6 +21,8 @@ pub(crate) async fn run(subject: &Subject) {
     values(subject).await;
     races(subject).await;
     hashes(subject).await;
+    sorted_sets(subject).await;
+    sorted_races(subject).await;
     kinds(subject).await;
     sequences(subject).await;
     renumbering(subject).await;
@@ -91,6 +93,50 @@ async fn hashes(subject: &Subject) {
     assert_eq!(cache.expire(&[key("h1")], MINUTE).await.unwrap(), [false], "a hash without fields is no key");
 }
 
+async fn sorted_sets(subject: &Subject) {
+    let cache = &subject.cache;
+    let set = key("sorted");
+    let member = |name: &str, score: i64| (name.to_owned(), score);
+    assert_eq!(cache.sorted_take(&set, i64::MAX, 9).await.unwrap(), [], "an absent one is empty");
+    cache.sorted_add(&set, vec![member("c", 3), member("a", 1), member("b", 2), member("d", -4)]).await.unwrap();
+    cache.sorted_add(&set, vec![member("b", 30), member("e", 3)]).await.unwrap();
+    (subject.advance)(60 * MINUTE).await;
+    assert_eq!(cache.sorted_take(&set, 3, 2).await.unwrap(), [member("d", -4), member("a", 1)], "lowest first");
+    assert_eq!(cache.sorted_take(&set, 2, 9).await.unwrap(), [], "another score moved a member");
+    let names = ["a", "c", "b"].map(str::to_owned);
+    assert_eq!(cache.sorted_remove(&set, &names).await.unwrap(), [false, true, true]);
+    assert_eq!(cache.sorted_take(&set, 3, 9).await.unwrap(), [member("e", 3)], "its bound is inclusive");
+    assert_eq!(cache.sorted_remove(&set, &names[..1]).await.unwrap(), [false]);
+    cache.sorted_add(&set, vec![member("a", 1), member("a", 5)]).await.unwrap();
+    assert_eq!(cache.sorted_take(&set, i64::MAX, 9).await.unwrap(), [member("a", 5)], "a member stands once");
+}
+
+async fn sorted_races(subject: &Subject) {
+    let set = key("sorted race");
+    let members = (0..500).map(|i| (i.to_string(), i)).collect();
+    subject.cache.sorted_add(&set, members).await.unwrap();
+    let takers = (0..10).map(|_| {
+        let (cache, set) = (subject.cache.clone(), set.clone());
+        tokio::spawn(async move {
+            let mut mine = Vec::new();
+            loop {
+                let taken = cache.sorted_take(&set, 499, 7).await.unwrap();
+                if taken.is_empty() {
+                    return mine;
+                }
+                mine.extend(taken);
+                tokio::task::yield_now().await;
+            }
+        })
+    });
+    let mut taken: Vec<i64> = Vec::new();
+    for mine in join_all(takers).await {
+        taken.extend(mine.unwrap().into_iter().map(|(_, score)| score));
+    }
+    taken.sort_unstable();
+    assert_eq!(taken, (0..500).collect::<Vec<_>>(), "each goes to one");
+}
+
 async fn kinds(subject: &Subject) {
     let cache = &subject.cache;
     cache.set(vec![entry("plain", "1", None)]).await.unwrap();
@@ -99,6 +145,8 @@ async fn kinds(subject: &Subject) {
     assert!(matches!(cache.hash_get(&[key("plain")]).await, Err(CacheError::WrongKind(_))));
     let set = cache.hash_set(vec![(key("plain"), "f".into(), Bytes::new())], MINUTE).await;
     assert!(matches!(set, Err(CacheError::WrongKind(_))));
+    assert!(matches!(cache.sorted_add(&key("hash"), vec![("m".into(), 1)]).await, Err(CacheError::WrongKind(_))));
+    assert!(matches!(cache.sorted_take(&key("plain"), 1, 1).await, Err(CacheError::WrongKind(_))));
     cache.set(vec![entry("hash", "2", None)]).await.unwrap();
     assert_eq!(cache.get(&[key("hash")]).await.unwrap(), [Some(Bytes::from("2"))], "a set replaces any kind");
 }

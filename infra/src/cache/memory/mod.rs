@@ -1,8 +1,9 @@
-//! The cache of a single process: plain keys and hashes in one set of shards, claims and counters in another.
+//! The cache of a single process: plain keys, hashes and sorted sets in one set of shards, claims and counters in another.
 //!
 //! Never the source of truth, never on disk: a new process is a new incarnation. All calls finish without waiting.
 
 mod sequences;
+mod sorted;
 mod values;
 
 use super::{Cache, CacheError, Entry, Reservation, SequenceReply, SequenceRequest};
@@ -18,8 +19,8 @@ use values::Values;
 /// What a [`MemoryCache`] may use.
 #[derive(Clone)]
 pub struct MemoryCacheConfig {
-    /// Plain keys and their values, bytes; the least recently used go first. Hashes and claims are not counted: they
-    /// live by their time.
+    /// Plain keys and their values, bytes; the least recently used go first. Hashes, sorted sets and claims are not
+    /// counted: they live by their time or until they are emptied.
     pub bytes_max: usize,
     /// Times of life are judged by its monotonic time.
     pub clock: Arc<dyn Clock>,
@@ -133,6 +134,18 @@ impl Cache for MemoryCache {
     async fn expire(&self, keys: &[String], ttl: Duration) -> Result<Vec<bool>, CacheError> {
         let now = self.clock.monotonic_ms();
         Ok(keys.iter().map(|key| self.values.expire(key, ttl, now)).collect())
+    }
+
+    async fn sorted_add(&self, key: &str, members: Vec<(String, i64)>) -> Result<(), CacheError> {
+        self.values.sorted_add(key, members, self.clock.monotonic_ms())
+    }
+
+    async fn sorted_remove(&self, key: &str, members: &[String]) -> Result<Vec<bool>, CacheError> {
+        self.values.sorted_remove(key, members, self.clock.monotonic_ms())
+    }
+
+    async fn sorted_take(&self, key: &str, up_to: i64, limit: usize) -> Result<Vec<(String, i64)>, CacheError> {
+        self.values.sorted_take(key, up_to, limit, self.clock.monotonic_ms())
     }
 
     async fn claim_sequences(

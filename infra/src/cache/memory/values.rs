@@ -1,8 +1,9 @@
-//! Plain keys and hashes with a time to live, sharded; plain keys are bounded in bytes and evicted by second chance.
+//! Plain keys and hashes with a time to live, and sorted sets, sharded; plain keys are bounded in bytes and evicted by second chance.
 //!
 //! Never a claim or a counter: those may not be evicted and live in `sequences`.
 
 use super::super::CacheError;
+use super::sorted::Sorted;
 use crate::telemetry::metrics::{self, Counter};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -44,6 +45,7 @@ struct Slot {
 enum Content {
     Plain(Bytes),
     Hash(BTreeMap<String, Bytes>),
+    Sorted(Sorted),
 }
 
 /// What one look of the plain clock hand did.
@@ -116,7 +118,7 @@ impl Values {
             Some(Content::Hash(fields)) => {
                 Ok(fields.iter().map(|(field, value)| (field.clone(), value.clone())).collect())
             }
-            Some(Content::Plain(_)) => Err(CacheError::WrongKind(key.to_owned())),
+            Some(_) => Err(CacheError::WrongKind(key.to_owned())),
             None => Ok(Vec::new()),
         }
     }
@@ -151,11 +153,61 @@ impl Values {
                     return Ok(true);
                 }
             }
-            Some(Content::Plain(_)) => return Err(CacheError::WrongKind(key.to_owned())),
+            Some(_) => return Err(CacheError::WrongKind(key.to_owned())),
             None => return Ok(false),
         }
         shard.remove(key);
         Ok(false)
+    }
+
+    pub(super) fn sorted_add(&self, key: &str, members: Vec<(String, i64)>, now: u64) -> Result<(), CacheError> {
+        let mut shard = self.shard(key);
+        if members.is_empty() {
+            return Ok(());
+        }
+        if shard.live(key, now).is_none() {
+            shard.insert(key, Content::Sorted(Sorted::default()), FOREVER, now);
+        }
+        match shard.live(key, now).map(|slot| &mut slot.content) {
+            Some(Content::Sorted(set)) => members.iter().for_each(|(member, score)| set.add(member, *score)),
+            _ => return Err(CacheError::WrongKind(key.to_owned())),
+        }
+        Ok(())
+    }
+
+    pub(super) fn sorted_remove(&self, key: &str, members: &[String], now: u64) -> Result<Vec<bool>, CacheError> {
+        let removed = |set: &mut Sorted| members.iter().map(|member| set.remove(member)).collect();
+        Ok(self.with_sorted(key, now, removed)?.unwrap_or_else(|| vec![false; members.len()]))
+    }
+
+    pub(super) fn sorted_take(
+        &self,
+        key: &str,
+        up_to: i64,
+        limit: usize,
+        now: u64,
+    ) -> Result<Vec<(String, i64)>, CacheError> {
+        let taken = |set: &mut Sorted| std::iter::from_fn(|| set.take(up_to)).take(limit).collect();
+        Ok(self.with_sorted(key, now, taken)?.unwrap_or_default())
+    }
+
+    /// Changes a sorted set, if there is one; an emptied one is no key any more.
+    fn with_sorted<T>(
+        &self,
+        key: &str,
+        now: u64,
+        change: impl FnOnce(&mut Sorted) -> T,
+    ) -> Result<Option<T>, CacheError> {
+        let mut shard = self.shard(key);
+        let (answer, is_empty) = match shard.live(key, now).map(|slot| &mut slot.content) {
+            Some(Content::Sorted(set)) => (change(set), set.is_empty()),
+            Some(_) => return Err(CacheError::WrongKind(key.to_owned())),
+            None => return Ok(None),
+        };
+        if is_empty {
+            shard.remove(key);
+        }
+        Ok(Some(answer))
     }
 
     fn shard(&self, key: &str) -> MutexGuard<'_, Shard> {
@@ -207,6 +259,8 @@ impl Shard {
                 self.plain.push_back(key.clone());
             }
             Content::Hash(_) => self.hashes.push_back(key.clone()),
+            // They have no time to live: no hand needs to find them.
+            Content::Sorted(_) => {}
         }
         self.slots.insert(key.clone(), Slot { key, content, expires_ms, used: false });
         for _ in 0..SWEEP_STEPS {
