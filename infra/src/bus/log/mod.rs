@@ -3,9 +3,10 @@
 //! Owns the public face and the life of the log's threads. The parts, lowest first: `format`, `records` and `image`
 //! say what bytes mean; `segment` is one file; `partition`, `tail_cache` and `topic` are what is in memory; `shared`
 //! holds these together; `sync` and `spare` are the two threads; `writer` appends; `groups` balances members;
-//! `stream` reads; `recovery` runs before and `retention` now and then. What a record means is nobody's business here.
+//! `stream` reads; `recovery` runs before and `retention` now and then; `backup` copies. What a record means is nobody's business here.
 
 mod append;
+mod backup;
 mod bytes_io;
 mod config;
 mod format;
@@ -39,7 +40,11 @@ use rustix::{
 };
 use tokio::sync::watch;
 
-pub use self::config::{BusHealth, FileHook, FileOp, LogConfig, LogStats};
+pub use self::{
+    backup::LogCut,
+    config::{BusHealth, FileHook, FileOp, LogConfig, LogStats},
+    recovery::{LogReport, inspect},
+};
 use self::{
     append::append_or_wait,
     groups::Groups,

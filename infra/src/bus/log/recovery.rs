@@ -1,10 +1,11 @@
 //! What happens before a log is used: read all segments, tell a torn tail from damage, cut the one and refuse the
 //! other, rebuild the partitions, and make sure that what is shown is on stable storage. Nothing else runs meanwhile.
+//! [`inspect`] does the reading alone.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -35,25 +36,21 @@ pub(super) struct Recovered {
 /// Opens what is in the directory, or begins a log.
 pub(super) fn recover(config: &LogConfig) -> Result<Recovered, BusError> {
     let dir = &config.dir;
-    let mut segments = open_all(config)?;
+    let (paths, leftovers) = segment::list(dir).map_err(|error| cannot(dir, &error))?;
+    for leftover in leftovers {
+        fs::remove_file(&leftover).map_err(|error| cannot(&leftover, &error))?;
+    }
+    let mut segments = open_all(paths, |path| Segment::open(path, config.file_hook.clone()))?;
     if segments.is_empty() {
         segments.push(make(config, 1, 0)?);
     }
     let mut state = Rebuild::default();
-    let mut end = ScanEnd { at: SEGMENT_HEADER_BYTES, sealed: false };
-    let mut head = segments[0].clone();
-    let mut kept = 0;
-    for segment in &segments {
-        end = state.scan(segment)?;
-        head = segment.clone();
-        kept += 1;
-        if !end.sealed {
-            break;
-        }
-    }
+    let (mut end, kept) = state.scan_all(&segments)?;
     let later = segments.split_off(kept);
+    let head = segments[kept - 1].clone();
     let mut segments: VecDeque<_> = segments.into();
-    let spare = cut_tail(dir, &head, end, later, state.synced_through)?;
+    let tail = Tail::survey(&head, end, later, state.synced_through)?;
+    let spare = tail.cut(dir, &head, end).map_err(|error| cannot(dir, &error))?;
     rewrite_unsynced(&segments, &head, end.at, state.synced_through).map_err(|error| cannot(dir, &error))?;
     for segment in &segments {
         segment.sync().map_err(|error| BusError::Stopped(format!("fdatasync at start: {error}")))?;
@@ -66,11 +63,48 @@ pub(super) fn recover(config: &LogConfig) -> Result<Recovered, BusError> {
     Ok(Recovered { catalog: state.catalog, segments, spare, at: end.at, synced_through })
 }
 
-fn open_all(config: &LogConfig) -> Result<Vec<Arc<Segment>>, BusError> {
-    let paths = segment::list(&config.dir).map_err(|error| cannot(&config.dir, &error))?;
+/// Reads what is in a directory as a start would, and changes nothing. Nobody may be writing to it.
+///
+/// # Errors
+/// `Corrupt`: what a start would say.
+pub fn inspect(dir: &Path) -> Result<LogReport, BusError> {
+    let (paths, _) = segment::list(dir).map_err(|error| cannot(dir, &error))?;
+    let mut segments = open_all(paths, Segment::open_to_read)?;
+    let mut report = LogReport::default();
+    if segments.is_empty() {
+        return Ok(report);
+    }
+    let mut state = Rebuild::default();
+    let (end, kept) = state.scan_all(&segments)?;
+    let later = segments.split_off(kept);
+    let tail = Tail::survey(&segments[kept - 1], end, later, state.synced_through)?;
+    report.segments = segments.len();
+    report.torn = tail.remains.any_frames;
+    for topic in state.catalog.all() {
+        let ends = topic.partitions.iter().map(|partition| partition.assigned_end()).collect();
+        report.ends.insert(topic.spec.name.clone(), ends);
+    }
+    Ok(report)
+}
+
+/// What [`inspect`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogReport {
+    /// Segments that hold records or may; 0: there is no log yet.
+    pub segments: usize,
+    /// Something that was written and not synced stands behind the end: a start cuts it.
+    pub torn: bool,
+    /// Per topic, the next offset of each partition.
+    pub ends: BTreeMap<String, Vec<Offset>>,
+}
+
+fn open_all(
+    paths: Vec<PathBuf>,
+    open: impl Fn(PathBuf) -> Result<Segment, BusError>,
+) -> Result<Vec<Arc<Segment>>, BusError> {
     let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(paths.len());
     for path in paths {
-        let segment = Segment::open(path, config.file_hook.clone())?;
+        let segment = open(path)?;
         if let Some(before) = segments.last()
             && (segment.header.sequence != before.header.sequence + 1
                 || segment.header.base_position != before.end_position())
@@ -121,6 +155,18 @@ struct Rebuild {
 }
 
 impl Rebuild {
+    /// Reads segments up to the first one that is not sealed; gives how many, and where the last of them ends.
+    fn scan_all(&mut self, segments: &[Arc<Segment>]) -> Result<(ScanEnd, usize), BusError> {
+        let mut end = ScanEnd { at: SEGMENT_HEADER_BYTES, sealed: false };
+        for (index, segment) in segments.iter().enumerate() {
+            end = self.scan(segment)?;
+            if !end.sealed {
+                return Ok((end, index + 1));
+            }
+        }
+        Ok((end, segments.len()))
+    }
+
     fn scan(&mut self, segment: &Arc<Segment>) -> Result<ScanEnd, BusError> {
         let file_bytes = segment.file_bytes().map_err(|error| cannot(&segment.path, &error))?;
         let mut reader = ChunkReader::new(segment, file_bytes);
@@ -192,43 +238,59 @@ impl Rebuild {
     }
 }
 
-/// Clears what lies behind the end, unless later frames say that it had been synced. Gives the segment made ahead.
-fn cut_tail(
-    dir: &Path,
-    head: &Arc<Segment>,
-    end: ScanEnd,
-    later: Vec<Arc<Segment>>,
-    synced_through: u64,
-) -> Result<Option<Arc<Segment>>, BusError> {
-    let unreadable = |error: io::Error| cannot(dir, &error);
-    let remains = search(head, end.at).map_err(unreadable)?;
-    let later: Vec<(Arc<Segment>, Remains)> = later
-        .into_iter()
-        .map(|segment| search(&segment, SEGMENT_HEADER_BYTES).map(|remains| (segment, remains)))
-        .collect::<io::Result<_>>()
-        .map_err(unreadable)?;
-    let position = head.header.base_position + end.at;
-    let claimed = later.iter().map(|(_, remains)| remains.synced_through).chain([remains.synced_through]).max();
-    let claimed = claimed.unwrap_or(0).max(synced_through);
-    if !end.sealed && claimed > position {
-        return Err(damaged(&head.path, format!("the frame at byte {} is damaged, and it had been synced", end.at)));
-    }
-    let mut spare = None;
-    for (i, (segment, remains)) in later.iter().enumerate().rev() {
-        let whole = segment.file_bytes().map_err(unreadable)? == segment.header.segment_bytes;
-        if i == 0 && whole && !remains.any_frames {
-            spare = Some(segment.clone());
-        } else {
-            fs::remove_file(&segment.path).map_err(unreadable)?;
+/// What lies behind the end of the log's good frames.
+struct Tail {
+    /// In the segment with the end.
+    remains: Remains,
+    /// Segments after it.
+    later: Vec<(Arc<Segment>, Remains)>,
+}
+
+impl Tail {
+    /// Looks, and refuses when later frames say that what is missing had been synced.
+    fn survey(
+        head: &Arc<Segment>,
+        end: ScanEnd,
+        later: Vec<Arc<Segment>>,
+        synced_through: u64,
+    ) -> Result<Tail, BusError> {
+        let remains = search(head, end.at).map_err(|error| cannot(&head.path, &error))?;
+        let mut surveyed = Vec::with_capacity(later.len());
+        for segment in later {
+            let remains = search(&segment, SEGMENT_HEADER_BYTES).map_err(|error| cannot(&segment.path, &error))?;
+            surveyed.push((segment, remains));
         }
+        let position = head.header.base_position + end.at;
+        let claimed = surveyed.iter().map(|(_, remains)| remains.synced_through).chain([remains.synced_through]).max();
+        let claimed = claimed.unwrap_or(0).max(synced_through);
+        if !end.sealed && claimed > position {
+            return Err(damaged(
+                &head.path,
+                format!("the frame at byte {} is damaged, and it had been synced", end.at),
+            ));
+        }
+        Ok(Tail { remains, later: surveyed })
     }
-    segment::sync_dir(dir).map_err(unreadable)?;
-    head.restore_length().map_err(unreadable)?;
-    if remains.any_frames {
-        tracing::warn!(path = %head.path.display(), at = end.at, "cut what was written and not synced");
-        clear(head, end.at).map_err(unreadable)?;
+
+    /// Clears it. Gives the segment made ahead.
+    fn cut(self, dir: &Path, head: &Arc<Segment>, end: ScanEnd) -> io::Result<Option<Arc<Segment>>> {
+        let mut spare = None;
+        for (i, (segment, remains)) in self.later.iter().enumerate().rev() {
+            let whole = segment.file_bytes()? == segment.header.segment_bytes;
+            if i == 0 && whole && !remains.any_frames {
+                spare = Some(segment.clone());
+            } else {
+                fs::remove_file(&segment.path)?;
+            }
+        }
+        segment::sync_dir(dir)?;
+        head.restore_length()?;
+        if self.remains.any_frames {
+            tracing::warn!(path = %head.path.display(), at = end.at, "cut what was written and not synced");
+            clear(head, end.at)?;
+        }
+        Ok(spare)
     }
-    Ok(spare)
 }
 
 /// What lies behind the end of a segment's good frames.

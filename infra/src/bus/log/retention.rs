@@ -71,6 +71,9 @@ fn next_to_remove(shared: &Shared) -> Option<Arc<Segment>> {
 }
 
 fn may_remove(shared: &Shared, segments: &VecDeque<Arc<Segment>>) -> bool {
+    if shared.holds.load(Ordering::Acquire) > 0 {
+        return false;
+    }
     // Its successor's checkpoint stands for it, and everything in it is published.
     let (Some(oldest), Some(next)) = (segments.front(), segments.get(1)) else { return false };
     if shared.synced_through.load(Ordering::Acquire) <= next.header.base_position {

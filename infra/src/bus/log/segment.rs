@@ -129,9 +129,18 @@ impl Segment {
 
     /// Opens a segment that exists and checks its header.
     pub(super) fn open(path: PathBuf, hook: Option<FileHook>) -> Result<Self, BusError> {
+        Self::open_with(OpenOptions::new().read(true).write(true), path, hook)
+    }
+
+    /// Opens a segment that exists, to be read only.
+    pub(super) fn open_to_read(path: PathBuf) -> Result<Self, BusError> {
+        Self::open_with(OpenOptions::new().read(true), path, None)
+    }
+
+    fn open_with(options: &OpenOptions, path: PathBuf, hook: Option<FileHook>) -> Result<Self, BusError> {
         let unusable = |problem: String| BusError::Corrupt { path: path.display().to_string(), problem };
         let cannot_read = |error: io::Error| unusable(format!("cannot be read: {error}"));
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(cannot_read)?;
+        let file = options.open(&path).map_err(cannot_read)?;
         let metadata = file.metadata().map_err(cannot_read)?;
         let mut page = vec![0; SEGMENT_HEADER_BYTES.min(metadata.len()) as usize];
         file.read_exact_at(&mut page, 0).map_err(cannot_read)?;
@@ -203,20 +212,20 @@ impl Segment {
     }
 }
 
-/// Paths of the segments in `dir` in the order of their numbers; leftovers of unfinished ones are removed.
-pub(super) fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
+/// Paths of the segments in `dir` in the order of their numbers, and those of leftovers of unfinished ones.
+pub(super) fn list(dir: &Path) -> io::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let (mut paths, mut leftovers) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if name.ends_with(SUFFIX_NEW) {
-            fs::remove_file(&path)?;
+            leftovers.push(path);
         } else if name.ends_with(SUFFIX) {
             paths.push(path);
         }
     }
     paths.sort();
-    Ok(paths)
+    Ok((paths, leftovers))
 }
 
 /// Makes additions and removals in `dir` durable.

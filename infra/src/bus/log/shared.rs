@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -28,6 +28,8 @@ pub(super) struct Shared {
     pub segments: Mutex<VecDeque<Arc<Segment>>>,
     /// Held while segments leave the log: the oldest goes first on the disk too.
     pub retention: Mutex<()>,
+    /// While above 0, no segment leaves the log. Raised under `retention`.
+    pub holds: AtomicUsize,
     pub health: watch::Sender<BusHealth>,
     pub counters: Counters,
     /// Position in the log below which everything is on stable storage.
@@ -54,6 +56,7 @@ impl Shared {
             catalog,
             segments: Mutex::new(segments),
             retention: Mutex::default(),
+            holds: AtomicUsize::new(0),
             health: watch::Sender::new(BusHealth::Ok),
             counters: Counters::default(),
             synced_through: AtomicU64::new(synced),

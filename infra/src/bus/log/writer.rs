@@ -176,6 +176,13 @@ impl Writer {
         self.barrier_at(&lock(&self.head))
     }
 
+    /// The segments, where the last of them ends now, and a receiver that resolves when all of that is synced.
+    pub(super) fn mark(&self) -> (Vec<Arc<Segment>>, u64, oneshot::Receiver<Result<(), BusError>>) {
+        let head = lock(&self.head);
+        let segments = lock(&self.shared.segments).iter().cloned().collect();
+        (segments, head.at, self.barrier_at(&head))
+    }
+
     fn barrier_at(&self, head: &Head) -> oneshot::Receiver<Result<(), BusError>> {
         self.sync.push_barrier(&head.segment, head.segment.header.base_position + head.at)
     }

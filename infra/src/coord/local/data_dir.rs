@@ -36,6 +36,13 @@ fn holder_text(holder: Option<u32>) -> String {
     holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
 }
 
+/// A process that works on a data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its id, where it could be read.
+    pub pid: Option<u32>,
+}
+
 /// Held for the life of the process; released when dropped.
 #[derive(Debug)]
 pub struct DataDirLock {
@@ -62,6 +69,25 @@ impl DataDirLock {
         }
         write_pid(&mut file).map_err(unusable)?;
         Ok(DataDirLock { dir: dir.to_owned(), _file: file })
+    }
+
+    /// Who works on a directory now, found without changing anything: `None` when nobody does, or there is none.
+    ///
+    /// # Errors
+    /// [`DataDirError::Unusable`] when its lock cannot be looked at.
+    pub fn holder(dir: &Path) -> Result<Option<Holder>, DataDirError> {
+        let unusable = |source: io::Error| DataDirError::Unusable { dir: dir.to_owned(), source };
+        let mut file = match File::open(dir.join(LOCK_FILE)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unusable(error)),
+        };
+        // A shared lock stands beside other looks; it is gone when this returns.
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(None),
+            Err(Errno::WOULDBLOCK) => Ok(Some(Holder { pid: read_pid(&mut file) })),
+            Err(errno) => Err(unusable(errno.into())),
+        }
     }
 
     /// The directory.
@@ -96,7 +122,10 @@ mod tests {
         let message = DataDirLock::acquire(&dir).unwrap_err().to_string();
         let pid = std::process::id();
         assert_eq!(message, format!("data directory {} is in use by process {pid}", dir.display()));
+        assert_eq!(DataDirLock::holder(&dir).unwrap(), Some(Holder { pid: Some(pid) }));
         drop(first);
+        assert_eq!(DataDirLock::holder(&dir).unwrap(), None);
+        assert_eq!(DataDirLock::holder(&parent.path().join("absent")).unwrap(), None);
         assert_eq!(DataDirLock::acquire(&dir).unwrap().dir(), dir);
     }
 

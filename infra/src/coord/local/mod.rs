@@ -7,7 +7,7 @@ mod data_dir;
 use super::{Coord, CoordError, InstanceId, LockGuard};
 use crate::clock::Clock;
 use async_trait::async_trait;
-pub use data_dir::{DataDirError, DataDirLock};
+pub use data_dir::{DataDirError, DataDirLock, Holder};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
