@@ -8,6 +8,7 @@ use super::error::FrameError;
 use super::fields::{self, Fields, Value};
 use super::limits::{
     CLIENT_MSG_ID_CHARS_MAX, CONTENT_CHARS_MAX, CONVERSATION_ID_CHARS_MAX, EXTRA_BYTES_MAX, REASON_CHARS_MAX,
+    SERVER_ID_MARK,
 };
 use crate::codes::ErrorCode;
 use crate::common::v1::MessageType;
@@ -67,7 +68,7 @@ pub struct MarkRead<'a> {
     pub seq_id: i64,
 }
 
-/// A message to take back.
+/// A message to take back; also what the HTTP recall says.
 #[derive(Debug, PartialEq)]
 pub struct RecallMessage<'a> {
     /// Where.
@@ -111,12 +112,12 @@ fn send_message(fields: Fields<'_>) -> Result<SendMessage<'_>, FrameError<'_>> {
         fields;
     let conversation_id = conversation_id(conversation);
     let temp_message_id = optional(temp_message_id, "tempMessageId")
-        .and_then(|id| id.map(|id| at_most(id, CLIENT_MSG_ID_CHARS_MAX, "tempMessageId")).transpose());
+        .and_then(|id| id.map(|id| own_id(id, "tempMessageId")).transpose());
     let client_msg_id = match (client_msg_id, &temp_message_id) {
         (Value::Absent, Ok(Some(temp))) => Ok(temp.clone()),
         (own, _) => required(own, "client_msg_id"),
     }
-    .and_then(|id| at_most(id, CLIENT_MSG_ID_CHARS_MAX, "client_msg_id"));
+    .and_then(|id| own_id(id, "client_msg_id"));
     let rest = message_type_of(message_type).and_then(|t| Ok((t, content_of(content)?, extra_of(extra)?)));
 
     // What was readable is told back, whichever field is wrong.
@@ -165,8 +166,20 @@ fn recall_message(fields: Fields<'_>) -> Result<RecallMessage<'_>, FrameError<'_
         .and_then(|reason| reason.map(|reason| at_most(reason, REASON_CHARS_MAX, "reason")).transpose());
     match (message_id, reason) {
         (Ok(message_id), Ok(reason)) => Ok(RecallMessage { conversation_id, message_id, reason }),
-        (Err(error), _) | (_, Err(error)) => Err(FrameError { conversation_id: Some(conversation_id), ..error }),
+        (message_id, Err(error)) => {
+            let message_id = message_id.ok();
+            Err(FrameError { conversation_id: Some(conversation_id), message_id, ..error })
+        }
+        (Err(error), Ok(_)) => Err(FrameError { conversation_id: Some(conversation_id), ..error }),
     }
+}
+
+/// An id that a client gives its message. Those that begin with U+0001 are the server's, for what no client named.
+fn own_id<'a>(id: Cow<'a, str>, field: &'static str) -> Result<Cow<'a, str>, FrameError<'a>> {
+    if id.starts_with(SERVER_ID_MARK) {
+        return Err(FrameError::invalid(field, "must not begin with U+0001"));
+    }
+    at_most(id, CLIENT_MSG_ID_CHARS_MAX, field)
 }
 
 fn conversation_id(value: Value<'_>) -> Result<Cow<'_, str>, FrameError<'_>> {

@@ -164,6 +164,8 @@ fn bad_send_message() {
         ("client_msg_id", None, InvalidMessage),
         ("client_msg_id", Some(r#""""#), InvalidMessage),
         ("client_msg_id", Some("1"), InvalidMessage),
+        ("client_msg_id", Some(r#""\u0001e7""#), InvalidMessage),
+        ("tempMessageId", Some(r#""\u0001r7""#), InvalidMessage),
         ("tempMessageId", Some("1"), InvalidMessage),
         ("extra", Some("{}"), InvalidMessage),
         ("extra", Some("1"), InvalidMessage),
@@ -275,6 +277,10 @@ fn a_refused_send_tells_back_what_was_readable() {
     let input = send_with("client_msg_id", Some(&format!("{:?}", "x".repeat(65))));
     let error = parse(input.as_bytes()).unwrap_err();
     assert_eq!((error.client_msg_id, error.conversation_id.as_deref()), (None, Some("single_1_2")));
+
+    let input = frame("recall-message", r#""conversationId":"world","messageId":"7","reason":1"#);
+    let error = parse(input.as_bytes()).unwrap_err();
+    assert_eq!((error.conversation_id.as_deref(), error.message_id), (Some("world"), Some(MessageId(7))));
 
     let input = frame("mark-read", r#""conversationId":"world","seqId":-1"#);
     assert_eq!(parse(input.as_bytes()).unwrap_err().conversation_id.as_deref(), Some("world"));

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::codes::ErrorCode;
+use crate::ids::MessageId;
 
 /// A refused frame.
 #[derive(Debug, PartialEq)]
@@ -22,11 +23,21 @@ pub struct FrameError<'a> {
     pub temp_message_id: Option<Cow<'a, str>>,
     /// As `client_msg_id`, of every frame that names a conversation.
     pub conversation_id: Option<Cow<'a, str>>,
+    /// Of a refused `recall-message`, when it was readable.
+    pub message_id: Option<MessageId>,
 }
 
 impl FrameError<'_> {
     pub(super) const fn new(code: ErrorCode, field: &'static str, reason: &'static str) -> Self {
-        FrameError { code, field, reason, client_msg_id: None, temp_message_id: None, conversation_id: None }
+        FrameError {
+            code,
+            field,
+            reason,
+            client_msg_id: None,
+            temp_message_id: None,
+            conversation_id: None,
+            message_id: None,
+        }
     }
 
     pub(super) const fn invalid(field: &'static str, reason: &'static str) -> Self {

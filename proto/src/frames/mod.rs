@@ -14,8 +14,9 @@ pub use client::{ClientFrame, MarkRead, RecallMessage, SendMessage, parse, parse
 pub use error::FrameError;
 pub use limits::{
     CLIENT_MSG_ID_CHARS_MAX, CONTENT_CHARS_MAX, CONVERSATION_ID_CHARS_MAX, DEPTH_MAX, EXTRA_BYTES_MAX, REASON_CHARS_MAX,
+    SERVER_ID_MARK,
 };
 pub use server::{
-    Closing, Connected, ConversationUpdated, ErrorDetails, ErrorFrame, MessageAck, NewMessage, Sender, Updates,
-    write_pong, write_signal,
+    Closing, Connected, ConversationUpdated, ErrorDetails, ErrorFrame, MessageAck, MessageRecalled, NewMessage, RecallAck,
+    Resync, Sender, Updates, write_pong, write_signal,
 };

@@ -155,6 +155,90 @@ impl MessageAck<'_> {
     }
 }
 
+/// A message was recalled. The recall has a place of its own in the conversation's stream.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageRecalled<'a> {
+    /// Where.
+    pub conversation_id: &'a str,
+    /// The recalled message.
+    pub message_id: MessageId,
+    /// The recalled message's number.
+    pub seq_id: i64,
+    /// The recall's own number.
+    pub position: i64,
+    /// Who recalled it.
+    pub operator_id: UserId,
+    /// May be empty.
+    pub reason: &'a str,
+    /// When.
+    pub recalled_at: i64,
+    /// Pushed before, perhaps.
+    pub redelivered: bool,
+}
+
+impl MessageRecalled<'_> {
+    /// The whole frame.
+    pub fn write<B: BufMut>(&self, out: &mut B, timestamp: i64) {
+        frame(out, "message-recalled", timestamp, |data| {
+            data.text("conversationId", self.conversation_id);
+            data.id("messageId", self.message_id);
+            data.int("seqId", self.seq_id);
+            data.int("position", self.position);
+            data.id("operatorId", self.operator_id);
+            data.text_if("reason", self.reason);
+            data.int("recalledAt", self.recalled_at);
+            if self.redelivered {
+                data.bool("redelivered", true);
+            }
+        });
+    }
+}
+
+/// The recall that this connection asked for is durable.
+#[derive(Clone, Copy, Debug)]
+pub struct RecallAck<'a> {
+    /// Where.
+    pub conversation_id: &'a str,
+    /// The recalled message.
+    pub message_id: MessageId,
+    /// The recall's own number.
+    pub position: i64,
+    /// When.
+    pub recalled_at: i64,
+    /// It was recalled before by the same user.
+    pub duplicate: bool,
+}
+
+impl RecallAck<'_> {
+    /// The whole frame.
+    pub fn write<B: BufMut>(&self, out: &mut B, timestamp: i64) {
+        frame(out, "recall-ack", timestamp, |data| {
+            data.text("conversationId", self.conversation_id);
+            data.id("messageId", self.message_id);
+            data.int("position", self.position);
+            data.int("recalledAt", self.recalled_at);
+            data.bool("duplicate", self.duplicate);
+        });
+    }
+}
+
+/// Something was not delivered: the client fetches what it may have missed.
+#[derive(Clone, Copy, Debug)]
+pub struct Resync<'a> {
+    /// In this conversation; empty: anywhere.
+    pub conversation_id: &'a str,
+}
+
+impl Resync<'_> {
+    /// The whole frame: a `notification` of this event type.
+    pub fn write<B: BufMut>(&self, out: &mut B, timestamp: i64) {
+        frame(out, "notification", timestamp, |data| {
+            data.text("eventType", "resync");
+            data.object("payload", |payload| payload.text_if("conversationId", self.conversation_id));
+        });
+    }
+}
+
 /// Something a client sent was refused, or something for it was lost.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorFrame<'a> {
@@ -175,6 +259,8 @@ pub struct ErrorDetails<'a> {
     pub temp_message_id: &'a str,
     /// Of the refused frame.
     pub conversation_id: &'a str,
+    /// That a refused recall names.
+    pub message_id: Option<MessageId>,
     /// The field that was wrong.
     pub field: &'a str,
     /// A more precise code or cause, e.g. `TOKEN_EXPIRED` under `AUTH_FAILED`.
@@ -202,13 +288,17 @@ impl ErrorFrame<'_> {
 impl ErrorDetails<'_> {
     fn is_empty(&self) -> bool {
         let texts = [self.client_msg_id, self.temp_message_id, self.conversation_id, self.field, self.reason];
-        texts.iter().all(|t| t.is_empty()) && self.retry_after_s.is_none() && self.shed.is_none()
+        let numbers = self.message_id.is_none() && self.retry_after_s.is_none() && self.shed.is_none();
+        numbers && texts.iter().all(|t| t.is_empty())
     }
 
     fn fill<B: BufMut>(&self, details: &mut Object<'_, B>) {
         details.text_if("client_msg_id", self.client_msg_id);
         details.text_if("tempMessageId", self.temp_message_id);
         details.text_if("conversationId", self.conversation_id);
+        if let Some(message_id) = self.message_id {
+            details.id("messageId", message_id);
+        }
         details.text_if("field", self.field);
         details.text_if("reason", self.reason);
         if let Some(seconds) = self.retry_after_s {

@@ -137,6 +137,7 @@ fn error() {
             client_msg_id: "c1",
             temp_message_id: "t1",
             conversation_id: "world",
+            message_id: Some(MessageId(9)),
             field: "content",
             reason: "TOKEN_EXPIRED",
             retry_after_s: Some(0),
@@ -145,7 +146,7 @@ fn error() {
     };
     assert_eq!(
         text(|out| full.write(out, 8)),
-        r#"{"type":"error","data":{"code":"AUTH_FAILED","message":"why","details":{"client_msg_id":"c1","tempMessageId":"t1","conversationId":"world","field":"content","reason":"TOKEN_EXPIRED","retryAfter":0,"shed":3}},"timestamp":8}"#
+        r#"{"type":"error","data":{"code":"AUTH_FAILED","message":"why","details":{"client_msg_id":"c1","tempMessageId":"t1","conversationId":"world","messageId":"9","field":"content","reason":"TOKEN_EXPIRED","retryAfter":0,"shed":3}},"timestamp":8}"#
     );
 }
 
@@ -164,6 +165,72 @@ fn error_from_a_refusal() {
     );
     record.code = 9_999;
     assert_eq!(ErrorFrame::from(&record).code, ErrorCode::InternalError, "a code of a later version");
+    record.code = ErrorCode::GuestForbidden.number();
+    record.code_name = "GUEST_FORBIDDEN".into();
+    assert_eq!(ErrorFrame::from(&record).code, ErrorCode::GuestForbidden, "a code that comes by name");
+    record.code_name = "OF_A_LATER_VERSION".into();
+    assert_eq!(ErrorFrame::from(&record).code, ErrorCode::Forbidden);
+}
+
+#[test]
+fn recalls() {
+    let mut record = bus::Recalled {
+        conversation_id: "group_9".into(),
+        message_id: 900,
+        recalled_seq_id: 5,
+        seq_id: 8,
+        operator_id: 1,
+        reason: "typo".into(),
+        recalled_at_ms: 1_700_000_000_999,
+        recall_id: 901,
+    };
+    assert_eq!(
+        text(|out| MessageRecalled::from_record(&record, false).write(out, 8)),
+        r#"{"type":"message-recalled","data":{"conversationId":"group_9","messageId":"900","seqId":5,"position":8,"operatorId":"1","reason":"typo","recalledAt":1700000000},"timestamp":8}"#
+    );
+    record.reason.clear();
+    let again = text(|out| MessageRecalled::from_record(&record, true).write(out, 8));
+    assert!(!again.contains("reason") && again.contains(r#""redelivered":true"#), "{again}");
+
+    let mut ack = bus::Ack {
+        client_msg_id: "\u{1}r900".into(),
+        conversation_id: "group_9".into(),
+        message_id: 901,
+        seq_id: 8,
+        created_at_ms: 1_700_000_000_001,
+        ..Default::default()
+    };
+    assert_eq!(
+        text(|out| RecallAck::from_record(&ack).unwrap().write(out, 8)),
+        r#"{"type":"recall-ack","data":{"conversationId":"group_9","messageId":"900","position":8,"recalledAt":1700000000,"duplicate":false},"timestamp":8}"#
+    );
+    for other in ["r900", "\u{1}e900", "\u{1}rx", "900"] {
+        ack.client_msg_id = other.into();
+        assert!(RecallAck::from_record(&ack).is_none(), "{other:?}");
+    }
+    let refusal = bus::Refusal {
+        client_msg_id: "\u{1}r900".into(),
+        conversation_id: "group_9".into(),
+        code: ErrorCode::RecallTimeExceeded.number(),
+        message: "too late".into(),
+        ..Default::default()
+    };
+    assert_eq!(
+        text(|out| ErrorFrame::from(&refusal).write(out, 8)),
+        r#"{"type":"error","data":{"code":"RECALL_TIME_EXCEEDED","message":"too late","details":{"conversationId":"group_9","messageId":"900"}},"timestamp":8}"#
+    );
+}
+
+#[test]
+fn resync_hints() {
+    assert_eq!(
+        text(|out| Resync { conversation_id: "group_9" }.write(out, 8)),
+        r#"{"type":"notification","data":{"eventType":"resync","payload":{"conversationId":"group_9"}},"timestamp":8}"#
+    );
+    assert_eq!(
+        text(|out| Resync { conversation_id: "" }.write(out, 8)),
+        r#"{"type":"notification","data":{"eventType":"resync","payload":{}},"timestamp":8}"#
+    );
 }
 
 #[test]
