@@ -4,13 +4,14 @@
 //! Owns their JSON. Never fetches anything: what is not in the message is absent.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::common::v1 as wire;
 use crate::im::logic::v1 as logic;
 use crate::settings::{self, Settings};
 
 /// A user as the user sees it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
     id: String,
@@ -57,7 +58,7 @@ impl From<wire::UserInfo> for User {
 }
 
 /// A chat message.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Message {
     id: String,
@@ -101,7 +102,7 @@ impl From<wire::Message> for Message {
 }
 
 /// A conversation as one member sees it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Conversation {
     #[serde(flatten)]
     identity: Identity,
@@ -112,7 +113,7 @@ pub struct Conversation {
 }
 
 /// What a conversation is.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Identity {
     id: String,
@@ -132,7 +133,7 @@ struct Identity {
 }
 
 /// How far a conversation has come.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct State {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,7 +149,7 @@ struct State {
 }
 
 /// What a conversation is to the caller.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct View {
     unread_count: i64,
@@ -215,7 +216,7 @@ impl From<logic::ConversationOptimized> for Conversation {
 }
 
 /// A member of a conversation.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Member {
     user_id: String,
@@ -248,7 +249,7 @@ impl From<wire::ConversationMember> for Member {
 }
 
 /// A friend, or somebody blocked, as the user sees them.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Friend {
     user_id: String,
@@ -285,7 +286,7 @@ impl Friend {
 }
 
 /// A friend request.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FriendRequest {
     id: String,

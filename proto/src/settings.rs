@@ -3,11 +3,12 @@
 //! Owns their names and defaults. Never decides which values are allowed.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::common::v1 as wire;
 
 /// Settings by the type of the conversation. Reading fills in defaults for what is absent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum Settings {
     /// Of a group.
     #[serde(rename = "group_settings")]
@@ -21,8 +22,9 @@ pub enum Settings {
 }
 
 /// Settings of a group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
+#[schema(as = GroupSettings)]
 pub struct Group {
     /// Reserved.
     pub join_approval_required: bool,
@@ -40,8 +42,9 @@ pub struct Group {
 }
 
 /// Settings of the world room.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
+#[schema(as = WorldSettings)]
 pub struct World {
     /// Guests may join.
     pub guest_allowed: bool,
@@ -54,8 +57,9 @@ pub struct World {
 }
 
 /// Settings of a single chat.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
+#[schema(as = SingleSettings)]
 pub struct Single {
     /// Messages may be recalled.
     pub allow_recall: bool,
