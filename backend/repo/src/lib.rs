@@ -21,4 +21,4 @@ pub use services::pipeline::Pipeline;
 pub use services::presence::Presence;
 pub use services::tokens::Tokens;
 pub use services::users::Users;
-pub use store::sqlite::{SqliteConfig, open_sqlite};
+pub use store::sqlite::{SqliteConfig, StoreReport, inspect_sqlite, open_sqlite};

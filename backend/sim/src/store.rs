@@ -14,8 +14,9 @@ use gochat_repo::store::conversation::{
 use gochat_repo::store::message::{Message, MessagePage, MessageQuery};
 use gochat_repo::store::pipeline::{OutboxRow, Parked, PersistTx, PrepareAnswer, PrepareLookup};
 use gochat_repo::store::token::{ConsumeToken, Consumed, NewRefreshToken, Revocation};
+use gochat_repo::store::upkeep::{Backlog, Frozen};
 use gochat_repo::store::user::{NewUser, Status, User, UserChange};
-use gochat_repo::store::{ConversationStore, MessageStore, PipelineStore, Result, StoreError, TokenStore, UserStore};
+use gochat_repo::store::{ConversationStore, MessageStore, PipelineStore, Result, StoreError, TokenStore, UpkeepStore, UserStore};
 use tokio::sync::{OwnedMutexGuard, watch};
 
 use crate::chaos::{Chaos, Fate, locked};
@@ -361,6 +362,21 @@ impl TokenStore for MemoryStore {
     }
 
     async fn revocations(&self, _after_id: i64, _limit: u32, _now: i64) -> Result<Vec<Revocation>> {
+        not_simulated()
+    }
+}
+
+#[async_trait]
+impl UpkeepStore for MemoryStore {
+    async fn freeze(&self) -> Result<Box<dyn Frozen>> {
+        not_simulated()
+    }
+
+    async fn backlog(&self) -> Result<Backlog> {
+        not_simulated()
+    }
+
+    async fn leap(&self, _numbers: i64) -> Result<()> {
         not_simulated()
     }
 }

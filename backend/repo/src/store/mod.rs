@@ -12,6 +12,7 @@ pub mod message;
 pub mod pipeline;
 pub mod sqlite;
 pub mod token;
+pub mod upkeep;
 pub mod user;
 
 pub use conversation::ConversationStore;
@@ -19,9 +20,10 @@ pub use error::{Noun, Result, StoreError};
 pub use message::MessageStore;
 pub use pipeline::{PersistTx, PipelineStore};
 pub use token::TokenStore;
+pub use upkeep::UpkeepStore;
 pub use user::UserStore;
 
 /// Everything repo asks of a database. Calls may come from many tasks at once; each is atomic.
-pub trait Store: UserStore + ConversationStore + MessageStore + PipelineStore + TokenStore {}
+pub trait Store: UserStore + ConversationStore + MessageStore + PipelineStore + TokenStore + UpkeepStore {}
 
-impl<T: UserStore + ConversationStore + MessageStore + PipelineStore + TokenStore> Store for T {}
+impl<T: UserStore + ConversationStore + MessageStore + PipelineStore + TokenStore + UpkeepStore> Store for T {}

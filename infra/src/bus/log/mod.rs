@@ -40,11 +40,6 @@ use rustix::{
 };
 use tokio::sync::watch;
 
-pub use self::{
-    backup::LogCut,
-    config::{BusHealth, FileHook, FileOp, LogConfig, LogStats},
-    recovery::{LogReport, inspect},
-};
 use self::{
     append::append_or_wait,
     groups::Groups,
@@ -58,6 +53,11 @@ use self::{
     sync::SyncQueue,
     topic::{Topic, unknown},
     writer::Writer,
+};
+pub use self::{
+    backup::LogCut,
+    config::{BusHealth, FileHook, FileOp, LogConfig, LogStats},
+    recovery::{LogReport, inspect},
 };
 use super::{Bus, BusError, Consumer, Offset, PartitionStream, StartAt, TopicSpec};
 

@@ -8,6 +8,7 @@ use super::outbox::OutboxBell;
 use gochat_infra::telemetry::metrics;
 use sqlx::{Sqlite, SqlitePool, Transaction};
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use tokio::sync::watch;
 
@@ -18,6 +19,7 @@ pub(super) struct SqliteStore {
 }
 
 pub(super) struct Inner {
+    pub(super) path: PathBuf,
     pub(super) writer: SqlitePool,
     pub(super) readers: SqlitePool,
     /// Epoch of every partition, as committed.

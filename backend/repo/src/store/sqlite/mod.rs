@@ -4,6 +4,7 @@
 //! one file per noun. One process at a time may have the file: the caller holds the data directory's lock (pipeline.md G3),
 //! and what only this process writes is kept in memory beside it (epochs, names of the claims tables).
 
+mod backup;
 mod batch;
 mod changes;
 mod claims;
@@ -22,6 +23,7 @@ mod tokens;
 mod users;
 
 use super::Store;
+pub use backup::{StoreReport, inspect_sqlite};
 use super::error::{Result, StoreError};
 use changes::ChangeClock;
 use connection::{Inner, SQLITE_CANTOPEN, SQLITE_CORRUPT, SQLITE_NOTADB, SQLITE_READONLY, SqliteStore, primary_code};
@@ -102,6 +104,7 @@ impl SqliteStore {
             .await
             .map_err(|e| fail(advice(&e)))?;
         let inner = Inner {
+            path: config.path.clone(),
             writer,
             readers,
             epochs: Mutex::default(),
