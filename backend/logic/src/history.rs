@@ -37,6 +37,7 @@ pub(crate) async fn page(
         ascending: request.ascending,
         wait_ms: 0,
         type_filter: request.type_filter,
+        viewer_id: request.user_id,
     };
     let page = repo.messages.clone().get_conversation_messages(ask(read)).await?.into_inner();
     let senders = senders(repo, &page.messages).await?;

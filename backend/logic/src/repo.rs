@@ -104,7 +104,10 @@ impl Repo {
         &self,
         conversation_id: &str,
     ) -> Result<gochat_proto::common::v1::Conversation, Status> {
-        let request = ask(repo::GetConversationRequest { conversation_id: conversation_id.to_owned() });
+        let request = ask(repo::GetConversationRequest {
+            conversation_id: conversation_id.to_owned(),
+            ..repo::GetConversationRequest::default()
+        });
         let answer = self.conversations.clone().get_conversation(request).await?.into_inner();
         answer.conversation.ok_or_else(|| ErrorCode::ConversationNotFound.into())
     }

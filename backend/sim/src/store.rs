@@ -206,10 +206,6 @@ impl MessageStore for MemoryStore {
         .await
     }
 
-    async fn latest_messages(&self, _conversations: &[String], _limit: i64) -> Result<Vec<Message>> {
-        not_simulated()
-    }
-
     async fn highest_id(&self) -> Result<i64> {
         self.read(|inner| inner.tables.rows.keys().next_back().copied().unwrap_or(0)).await
     }

@@ -10,15 +10,13 @@ use gochat_infra::cache::Cache;
 use gochat_proto::codes::ErrorCode;
 use gochat_proto::im::repo::v1::message_service_server::MessageService;
 use gochat_proto::im::repo::v1::{
-    GetConversationMessagesRequest, GetConversationMessagesResponse, GetLatestMessagesRequest,
-    GetLatestMessagesResponse, GetMessageRequest, GetMessageResponse,
+    GetConversationMessagesRequest, GetConversationMessagesResponse, GetMessageRequest, GetMessageResponse,
 };
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 const PAGE_DEFAULT: i64 = 50;
 const PAGE_MAX: i64 = 200;
-const CONVERSATIONS_MAX: usize = 500;
 
 /// The service. Cheap to clone.
 #[derive(Clone)]
@@ -76,19 +74,5 @@ impl MessageService for Messages {
             stored_through_seq: stored,
             complete: !has_more && high <= 0 && request.type_filter.is_empty() && !page.head.parked,
         }))
-    }
-
-    async fn get_latest_messages(
-        &self,
-        request: Request<GetLatestMessagesRequest>,
-    ) -> Result<Response<GetLatestMessagesResponse>, Status> {
-        let request = request.into_inner();
-        if request.conversation_ids.len() > CONVERSATIONS_MAX {
-            return Err(fail::invalid("at most 500 conversation_ids"));
-        }
-        let limit = i64::from(request.limit_per_conversation).clamp(1, PAGE_MAX);
-        let messages = self.store.latest_messages(&request.conversation_ids, limit).await.map_err(fail::store)?;
-        let messages = messages.into_iter().map(|m| convert::repo_message(m, None)).collect();
-        Ok(Response::new(GetLatestMessagesResponse { messages }))
     }
 }

@@ -15,9 +15,6 @@ pub trait MessageStore: Send + Sync + 'static {
     /// a row at or below its `stored_through_seq` is never missing.
     async fn messages(&self, query: MessageQuery) -> Result<Option<MessagePage>>;
 
-    /// The newest messages of each of some conversations, at most `limit` each; unknown conversations are left out.
-    async fn latest_messages(&self, conversations: &[String], limit: i64) -> Result<Vec<Message>>;
-
     /// Highest id there is of a message, stored or parked, or of a user; 0 without any (C3).
     async fn highest_id(&self) -> Result<i64>;
 }

@@ -65,26 +65,11 @@ impl MessageStore for SqliteStore {
         Ok(Some(MessagePage { head, messages }))
     }
 
-    async fn latest_messages(&self, conversations: &[String], limit: i64) -> Result<Vec<Message>> {
-        let wanted = serde_json::to_string(conversations).map_err(|e| StoreError::Broken(e.to_string()))?;
-        let rows = sqlx::query(
-            "SELECT x.id, c.id, x.seq, x.sender_id, x.type, x.content, x.extra, x.client_msg_id, x.created_at, x.deleted \
-             FROM conversations c JOIN messages x ON x.conversation_key = c.key AND x.seq IN \
-             (SELECT seq FROM messages n WHERE n.conversation_key = c.key ORDER BY n.seq DESC LIMIT ?2) \
-             WHERE c.id IN (SELECT value FROM json_each(?1)) ORDER BY c.key, x.seq DESC",
-        )
-        .bind(wanted)
-        .bind(limit)
-        .fetch_all(&self.inner.readers)
-        .await
-        .map_err(|e| self.inner.fail(e))?;
-        rows.iter().map(|row| message_at(row, 0)).collect()
-    }
-
     async fn highest_id(&self) -> Result<i64> {
         let row = sqlx::query(
             "SELECT max(coalesce((SELECT max(id) FROM messages), 0), coalesce((SELECT max(id) FROM users), 0), \
-             coalesce((SELECT max(message_id) FROM parked_records), 0))",
+             coalesce((SELECT max(message_id) FROM parked_records), 0), \
+             coalesce((SELECT max(id) FROM friendship_requests), 0))",
         )
         .fetch_one(&self.inner.readers)
         .await
