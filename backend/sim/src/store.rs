@@ -11,6 +11,9 @@ use gochat_repo::store::conversation::{
     Conversation, Head, Info, ListQuery, ListedConversation, Member, NewConversation, Profile, RaisePointer,
     RaisedPointer, ReadPointer, Roster,
 };
+use gochat_repo::store::friend::{
+    Asked, FriendStore, Friendship, HandleRequest, Handled, NewFriendRequest, RequestQuery,
+};
 use gochat_repo::store::message::{Message, MessagePage, MessageQuery};
 use gochat_repo::store::pipeline::{OutboxRow, Parked, PersistTx, PrepareAnswer, PrepareLookup};
 use gochat_repo::store::token::{ConsumeToken, Consumed, NewRefreshToken, Revocation};
@@ -358,6 +361,65 @@ impl TokenStore for MemoryStore {
     }
 
     async fn revocations(&self, _after_id: i64, _limit: u32, _now: i64) -> Result<Vec<Revocation>> {
+        not_simulated()
+    }
+}
+
+#[async_trait]
+impl FriendStore for MemoryStore {
+    async fn ask_friend(&self, _ask: NewFriendRequest) -> Result<Asked> {
+        not_simulated()
+    }
+
+    async fn accept_friend(&self, _handle: HandleRequest) -> Result<Handled> {
+        not_simulated()
+    }
+
+    async fn reject_friend(&self, _handle: HandleRequest) -> Result<Handled> {
+        not_simulated()
+    }
+
+    async fn friend_request(&self, _id: i64) -> Result<Option<Friendship>> {
+        not_simulated()
+    }
+
+    async fn friendships_between(&self, _a: i64, _b: i64) -> Result<(Option<Friendship>, Option<Friendship>)> {
+        not_simulated()
+    }
+
+    async fn friends(&self, _user: i64, _offset: i64, _limit: i64) -> Result<Vec<Friendship>> {
+        not_simulated()
+    }
+
+    async fn friend_changes(&self, _user: i64, _since_ms: i64) -> Result<(Vec<Friendship>, Vec<i64>)> {
+        not_simulated()
+    }
+
+    async fn friend_requests(&self, _query: RequestQuery) -> Result<Vec<Friendship>> {
+        not_simulated()
+    }
+
+    async fn friend_ids(&self, _user: i64) -> Result<Vec<i64>> {
+        not_simulated()
+    }
+
+    async fn set_remark(&self, _user: i64, _friend: i64, _remark: &str) -> Result<Option<Friendship>> {
+        not_simulated()
+    }
+
+    async fn remove_friend(&self, _user: i64, _friend: i64, _now_ms: i64) -> Result<bool> {
+        not_simulated()
+    }
+
+    async fn set_block(&self, _user: i64, _target: i64, _blocked: bool, _now_ms: i64) -> Result<bool> {
+        not_simulated()
+    }
+
+    async fn blocks(&self, _user: i64, _others: &[i64]) -> Result<(Vec<i64>, Vec<i64>)> {
+        not_simulated()
+    }
+
+    async fn blocked_by(&self, _user: i64, _offset: i64, _limit: i64) -> Result<Vec<(i64, i64)>> {
         not_simulated()
     }
 }

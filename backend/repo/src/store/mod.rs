@@ -7,6 +7,7 @@
 pub mod contract;
 pub mod conversation;
 mod error;
+pub mod friend;
 mod head;
 pub mod message;
 pub mod pipeline;
@@ -17,6 +18,7 @@ pub mod user;
 
 pub use conversation::ConversationStore;
 pub use error::{Noun, Result, StoreError};
+pub use friend::FriendStore;
 pub use message::MessageStore;
 pub use pipeline::{PersistTx, PipelineStore};
 pub use token::TokenStore;
@@ -24,6 +26,6 @@ pub use upkeep::UpkeepStore;
 pub use user::UserStore;
 
 /// Everything repo asks of a database. Calls may come from many tasks at once; each is atomic.
-pub trait Store: UserStore + ConversationStore + MessageStore + PipelineStore + TokenStore + UpkeepStore {}
+pub trait Store: UserStore + ConversationStore + MessageStore + PipelineStore + TokenStore + FriendStore + UpkeepStore {}
 
-impl<T: UserStore + ConversationStore + MessageStore + PipelineStore + TokenStore + UpkeepStore> Store for T {}
+impl<T: UserStore + ConversationStore + MessageStore + PipelineStore + TokenStore + FriendStore + UpkeepStore> Store for T {}

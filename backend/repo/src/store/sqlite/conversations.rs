@@ -45,39 +45,9 @@ impl ConversationStore for SqliteStore {
     async fn create_conversation(&self, new: NewConversation) -> Result<(Conversation, bool)> {
         let mut tx = self.inner.begin().await?;
         let stamp = self.inner.changes.stamp();
-        let row = sqlx::query(
-            "INSERT INTO conversations (id, type, name, avatar_url, description, owner_id, member_count, settings, \
-             created_at, updated_at) VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING RETURNING key",
-        )
-        .bind(&new.id)
-        .bind(new.kind)
-        .bind(&new.name)
-        .bind(&new.avatar_url)
-        .bind(&new.description)
-        .bind(new.owner_id)
-        .bind(new.members.len() as i64)
-        .bind(&new.settings)
-        .bind(new.created_at_ms)
-        .bind(stamp.ms)
-        .fetch_optional(&mut *tx)
-        .await
-        .map_err(|e| self.inner.fail(e))?;
-        if let Some(row) = &row {
-            self.inner.insert_members(&mut tx, col(row, 0)?, &new, stamp.ms).await?;
-        }
-        let there = sqlx::query(
-            "SELECT c.key, c.last_seq, c.stored_through_seq, c.parked, c.id, c.type, c.name, c.avatar_url, \
-             c.description, c.settings, c.info_version, c.owner_id, c.member_count, c.created_at, c.updated_at \
-             FROM conversations c WHERE c.id = ?",
-        )
-        .bind(&new.id)
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(|e| self.inner.fail(e))?;
-        let conversation = conversation_at(&there, 0)?;
+        let made = self.inner.create_conversation_in(&mut tx, &new, stamp.ms).await?;
         self.inner.commit(tx).await?;
-        drop(stamp);
-        Ok((conversation, row.is_none()))
+        Ok(made)
     }
 
     async fn conversations(&self, ids: &[String]) -> Result<Vec<Conversation>> {
@@ -229,6 +199,45 @@ impl ConversationStore for SqliteStore {
 }
 
 impl Inner {
+    /// Creates a conversation with its members in the running transaction, unless one with its id exists.
+    pub(super) async fn create_conversation_in(
+        &self,
+        tx: &mut Transaction<'static, Sqlite>,
+        new: &NewConversation,
+        changed_at: i64,
+    ) -> Result<(Conversation, bool)> {
+        let row = sqlx::query(
+            "INSERT INTO conversations (id, type, name, avatar_url, description, owner_id, member_count, settings, \
+             created_at, updated_at) VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING RETURNING key",
+        )
+        .bind(&new.id)
+        .bind(new.kind)
+        .bind(&new.name)
+        .bind(&new.avatar_url)
+        .bind(&new.description)
+        .bind(new.owner_id)
+        .bind(new.members.len() as i64)
+        .bind(&new.settings)
+        .bind(new.created_at_ms)
+        .bind(changed_at)
+        .fetch_optional(&mut **tx)
+        .await
+        .map_err(|e| self.fail(e))?;
+        if let Some(row) = &row {
+            self.insert_members(tx, col(row, 0)?, new, changed_at).await?;
+        }
+        let there = sqlx::query(
+            "SELECT c.key, c.last_seq, c.stored_through_seq, c.parked, c.id, c.type, c.name, c.avatar_url, \
+             c.description, c.settings, c.info_version, c.owner_id, c.member_count, c.created_at, c.updated_at \
+             FROM conversations c WHERE c.id = ?",
+        )
+        .bind(&new.id)
+        .fetch_one(&mut **tx)
+        .await
+        .map_err(|e| self.fail(e))?;
+        Ok((conversation_at(&there, 0)?, row.is_none()))
+    }
+
     async fn insert_members(
         &self,
         tx: &mut Transaction<'static, Sqlite>,

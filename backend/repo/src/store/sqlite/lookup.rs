@@ -137,7 +137,9 @@ impl SqliteStore {
     pub(super) async fn load_change_time(&self) -> Result<()> {
         let row = sqlx::query(
             "SELECT max(coalesce((SELECT max(updated_at) FROM conversations), 0), \
-             coalesce((SELECT max(updated_at) FROM conversation_members), 0))",
+             coalesce((SELECT max(updated_at) FROM conversation_members), 0), \
+             coalesce((SELECT max(updated_at) FROM friendship_requests), 0), \
+             coalesce((SELECT max(removed_at) FROM sync_tombstones), 0))",
         )
         .fetch_one(&self.inner.readers)
         .await

@@ -11,6 +11,7 @@ mod claims;
 mod connection;
 mod conversations;
 mod filter;
+mod friends;
 mod heads;
 mod history;
 mod list;
@@ -67,9 +68,10 @@ pub async fn open_sqlite(config: SqliteConfig) -> Result<Arc<dyn Store>> {
     Ok(Arc::new(SqliteStore::open(config).await?))
 }
 
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "first path", include_str!("../../../migrations/0001_first_path.sql")),
     (2, "groups", include_str!("../../../migrations/0002_groups.sql")),
+    (3, "people", include_str!("../../../migrations/0003_people.sql")),
 ];
 
 const ADVICE_DIRECTORY: &str = "; does the directory exist, and may this user write to it?";
