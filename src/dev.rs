@@ -11,6 +11,7 @@ use gochat_gateway::data_plane::DataPlane;
 use gochat_gateway::engine::EngineConfig;
 use gochat_infra::bus::Bus;
 use gochat_infra::bus::log::{BusHealth, LogBus};
+use gochat_infra::coord::local::LocalCoord;
 use gochat_infra::rpc::{Channel, RpcOptions, request};
 use gochat_infra::telemetry;
 use gochat_logic::{Logic, LogicConfig, LogicDeps};
@@ -62,7 +63,15 @@ async fn serve(config: &Config) -> Result<(), String> {
     let parts = DataDir::acquire(&config.data_dir)?.open(config).await?;
     let (shutdown, stopping) = watch::channel(false);
 
-    let deps = TaskDeps { repo: parts.repo.clone(), bus: parts.bus.clone(), clock: parts.clock.clone() };
+    let gateway = GatewayId::new(1).ok_or("1 is no gateway id")?;
+    let gateways = watch::Sender::new(vec![gateway]).subscribe();
+    let deps = TaskDeps {
+        repo: parts.repo.clone(),
+        bus: parts.bus.clone(),
+        clock: parts.clock.clone(),
+        coord: Arc::new(LocalCoord::new(parts.clock.clone())),
+        gateways: gateways.clone(),
+    };
     let task = Task::new(deps, TaskConfig::default());
     let storing = task.health();
     let task = tokio::spawn(task.run(stopping.clone()));
@@ -72,6 +81,7 @@ async fn serve(config: &Config) -> Result<(), String> {
     let logic_deps = LogicDeps {
         repo: parts.repo.clone(),
         bus: parts.bus.clone(),
+        gateways,
         uid: parts.uid.clone(),
         clock: parts.clock.clone(),
     };
@@ -84,7 +94,6 @@ async fn serve(config: &Config) -> Result<(), String> {
         .add(logic.conversation_service())
         .build(RpcOptions::default());
 
-    let gateway = GatewayId::new(1).ok_or("1 is no gateway id")?;
     let incarnation = RandomState::new().build_hasher().finish() | 1;
     let plane = data_plane_config(config, gateway, incarnation, key.clone());
     let started =

@@ -11,6 +11,8 @@ use bytes::Bytes;
 pub struct LogicConfig {
     /// Accounts and tokens.
     pub auth: AuthConfig,
+    /// What is switched on.
+    pub rules: RulesConfig,
     /// The message pipeline.
     pub pipeline: PipelineConfig,
     /// How long list and history requests wait for persistence at most (pipeline.md D2). Never above 1 s.
@@ -25,10 +27,12 @@ impl LogicConfig {
                 signing_key,
                 access_ttl_s: 24 * 3600,
                 refresh_ttl_s: 30 * 24 * 3600,
+                guest_refresh_ttl_s: 7 * 24 * 3600,
                 refresh_grace_s: 10,
                 bcrypt_cost: 10,
                 hashes_max: 2,
             },
+            rules: RulesConfig::default(),
             pipeline: PipelineConfig::default(),
             read_wait_max: Duration::from_secs(1),
         }
@@ -44,6 +48,8 @@ pub struct AuthConfig {
     pub access_ttl_s: i64,
     /// Life of a refresh token, seconds.
     pub refresh_ttl_s: i64,
+    /// Life of a guest's refresh token, seconds.
+    pub guest_refresh_ttl_s: i64,
     /// How long a used refresh token is answered with the same pair again, seconds.
     pub refresh_grace_s: i32,
     /// bcrypt cost, 4..=31.
@@ -62,6 +68,30 @@ impl std::fmt::Debug for AuthConfig {
     }
 }
 
+/// What an installation switches on or off (spec 01 §4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RulesConfig {
+    /// Guests may come.
+    pub guests_enabled: bool,
+    /// Who registers joins the world room.
+    pub world_auto_join_registered: bool,
+    /// Guests join the world room, where its own settings allow it too.
+    pub world_auto_join_guests: bool,
+    /// Only friends may open a single chat.
+    pub single_requires_friend: bool,
+}
+
+impl Default for RulesConfig {
+    fn default() -> RulesConfig {
+        RulesConfig {
+            guests_enabled: true,
+            world_auto_join_registered: true,
+            world_auto_join_guests: true,
+            single_requires_friend: false,
+        }
+    }
+}
+
 /// Limits of the message pipeline.
 #[derive(Clone, Debug)]
 pub struct PipelineConfig {
@@ -74,6 +104,8 @@ pub struct PipelineConfig {
     pub held_bytes_max: usize,
     /// How long a push is held back for a gateway that cannot be reached.
     pub held_max: Duration,
+    /// Members above which a group's pushes are left to task, as the world room's always are.
+    pub room_members_max: i32,
     /// Rules taken out, to show that a test notices. Production leaves all in.
     pub without: OmittedRules,
 }
@@ -85,6 +117,7 @@ impl Default for PipelineConfig {
             unstored_max: 25_000,
             held_bytes_max: 8 << 20,
             held_max: Duration::from_secs(60),
+            room_members_max: 500,
             without: OmittedRules::default(),
         }
     }
@@ -100,4 +133,6 @@ pub struct OmittedRules {
     pub marker_wait: bool,
     /// B4: a redelivered claim that is not stored is produced again.
     pub known_again: bool,
+    /// D3: the wait until what a recall names is stored.
+    pub target_wait: bool,
 }

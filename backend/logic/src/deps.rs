@@ -8,6 +8,8 @@ use gochat_infra::bus::Bus;
 use gochat_infra::clock::Clock;
 use gochat_infra::rpc::Channel;
 use gochat_infra::uid::Snowflake;
+use gochat_proto::ids::GatewayId;
+use tokio::sync::watch;
 
 /// Everything logic works with. Cheap to clone.
 #[derive(Clone)]
@@ -16,6 +18,8 @@ pub struct LogicDeps {
     pub repo: Channel,
     /// The bus with the upstream, persist and downstream topics.
     pub bus: Arc<dyn Bus>,
+    /// The gateways that are alive.
+    pub gateways: watch::Receiver<Vec<GatewayId>>,
     /// Message ids.
     pub uid: Arc<Snowflake>,
     /// Time.

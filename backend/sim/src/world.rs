@@ -8,10 +8,12 @@ use std::time::Duration;
 use gochat_infra::bus::{Durability, Headers, Record, partition_of};
 use gochat_infra::cache::memory::{MemoryCache, MemoryCacheConfig};
 use gochat_infra::clock::Clock;
+use gochat_infra::coord::local::LocalCoord;
 use gochat_infra::rpc::{Channel, RpcOptions};
 use gochat_infra::uid::Snowflake;
 use gochat_logic::{Logic, LogicConfig, LogicDeps, OmittedRules};
 use gochat_proto::bus::v1::{Origin, PersistRecord, UpstreamMessage};
+use gochat_proto::ids::GatewayId;
 use gochat_proto::im::logic::v1::GetMessagesRequest;
 use gochat_proto::im::logic::v1::conversation_service_client::ConversationServiceClient;
 use gochat_proto::im::repo::v1::online_status_service_server::OnlineStatusServiceServer;
@@ -77,6 +79,8 @@ pub(crate) struct World {
     /// One machine that dies as a whole, instead of processes that die alone.
     pub(crate) embedded: bool,
     clock: Arc<dyn Clock>,
+    coord: Arc<LocalCoord>,
+    gateways: watch::Sender<Vec<GatewayId>>,
     repo: Repo,
     without: OmittedRules,
     running: [Option<Running>; 3],
@@ -110,6 +114,8 @@ impl World {
             cache,
             book,
             embedded,
+            coord: Arc::new(LocalCoord::new(clock.clone())),
+            gateways: watch::Sender::new(GatewayId::new(1).into_iter().collect()),
             clock,
             repo,
             without,
@@ -153,7 +159,13 @@ impl World {
             .build(RpcOptions::default());
         let (sender, shutdown) = watch::channel(false);
         if id == TASK {
-            let deps = TaskDeps { repo: repo.clone(), bus, clock: self.clock.clone() };
+            let deps = TaskDeps {
+                repo: repo.clone(),
+                bus,
+                clock: self.clock.clone(),
+                coord: self.coord.clone(),
+                gateways: self.gateways.subscribe(),
+            };
             let job = tokio::spawn(Task::new(deps, TaskConfig::default()).run(shutdown));
             return Ok(Running { process, job, channel: repo, _shutdown: sender });
         }
@@ -161,7 +173,13 @@ impl World {
         let uid = Snowflake::new(self.starts as u16, self.clock.clone()).map_err(|e| e.to_string())?;
         let mut config = LogicConfig::new(vec![7; 32].into());
         config.pipeline.without = self.without;
-        let deps = LogicDeps { repo, bus, uid: Arc::new(uid), clock: self.clock.clone() };
+        let deps = LogicDeps {
+            repo,
+            bus,
+            gateways: self.gateways.subscribe(),
+            uid: Arc::new(uid),
+            clock: self.clock.clone(),
+        };
         let logic = Logic::new(deps, config).map_err(|e| e.to_string())?;
         let channel = Channel::in_process().add(logic.conversation_service()).build(RpcOptions::default());
         let job = tokio::spawn(logic.pipeline().run(shutdown));

@@ -1,14 +1,18 @@
-//! The consumers: persistence, relay of the outbox, clean-up.
+//! The consumers: persistence, large fan-outs, relay of the outbox, jobs.
 //!
 //! Owns what happens after a message was acknowledged. Never touches the store except through repo's gRPC clients.
 #![forbid(unsafe_code)]
 
-mod cleanup;
 mod config;
+mod fanout;
+mod group;
+mod jobs;
+mod leader;
 mod outbox;
 mod persist;
+mod presence;
 mod stats;
 mod task;
 
-pub use config::{TaskConfig, TaskDeps};
+pub use config::{JobsConfig, TaskConfig, TaskDeps};
 pub use task::{Health, Task};

@@ -3,17 +3,17 @@
 //! Owns the order: read what is there, one transaction, then the bus's offset at leisure. The store says where to go on;
 //! a record it cannot store is parked by repo and never stops the partition.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use gochat_infra::bus::{BatchLimits, BusError, Consumed, Offset, PartitionStream, StartAt};
 use gochat_infra::rpc;
 use gochat_proto::im::repo::v1::pipeline_service_client::PipelineServiceClient;
 use gochat_proto::im::repo::v1::{GetPositionsRequest, SaveRecord, SaveRecordsRequest, SaveRecordsResponse};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::TaskConfig;
+use crate::group::Halt;
 use crate::stats::Stats;
 use gochat_infra::backoff::{Backoff, asked_to_stop};
 
@@ -22,17 +22,6 @@ const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// A gRPC message holds 4 MiB.
 const BYTES_MAX: usize = 3 << 20;
 
-/// Why a worker ended.
-#[derive(Debug)]
-pub(crate) enum Halt {
-    /// The partition was taken away.
-    Revoked,
-    /// The process is shutting down.
-    Shutdown,
-    /// It cannot go on in this process.
-    Stopped(String),
-}
-
 /// One partition's worker.
 pub(crate) struct PersistWorker {
     pub(crate) partition: u32,
@@ -40,8 +29,6 @@ pub(crate) struct PersistWorker {
     pub(crate) pipeline: PipelineServiceClient<rpc::Channel>,
     pub(crate) config: TaskConfig,
     pub(crate) stats: Stats,
-    /// Told when the outbox has something.
-    pub(crate) outbox: Arc<Notify>,
     pub(crate) shutdown: watch::Receiver<bool>,
     pub(crate) commits: Commits,
 }
@@ -205,9 +192,6 @@ impl PersistWorker {
         self.commits.stored = answer.next_offset;
         if answer.parked > 0 {
             tracing::error!(partition = self.partition, parked = answer.parked, "messages could not be stored: parked");
-        }
-        if answer.outbox_pending {
-            self.outbox.notify_one();
         }
     }
 

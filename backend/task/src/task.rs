@@ -1,22 +1,24 @@
-//! The task service as a whole: persistence, the outbox relay, clean-up.
+//! The task service as a whole: persistence, large fan-outs, the outbox relay, jobs.
 //!
-//! Owns the consumer group and the lifetime of its workers.
+//! Owns the composition and the lifetime of its parts.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use gochat_infra::bus::{Assignment, BusError, PartitionStream};
+use gochat_infra::bus::PartitionStream;
+use gochat_infra::gateways::Gateways;
+use gochat_infra::lanes::Lanes;
 use gochat_proto::im::repo::v1::pipeline_service_client::PipelineServiceClient;
 use gochat_proto::topics::{self, groups};
-use tokio::sync::{Notify, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use crate::cleanup;
 use crate::config::{TaskConfig, TaskDeps};
+use crate::fanout::FanoutWorker;
+use crate::group::Group;
+use crate::jobs::Jobs;
 use crate::outbox::Relay;
-use crate::persist::{Commits, Halt, PersistWorker};
+use crate::persist::{Commits, PersistWorker};
 use crate::stats::Stats;
-use gochat_infra::backoff::{Backoff, asked_to_stop};
 
 /// Whether messages are being stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,14 +34,13 @@ pub struct Task {
     deps: TaskDeps,
     config: TaskConfig,
     stats: Stats,
-    outbox: Arc<Notify>,
-    health: watch::Sender<Health>,
+    health: Arc<watch::Sender<Health>>,
 }
 
 impl Task {
     /// Nothing runs before [`Task::run`].
     pub fn new(deps: TaskDeps, config: TaskConfig) -> Task {
-        Task { deps, config, stats: Stats::new(), outbox: Arc::default(), health: watch::Sender::new(Health::Working) }
+        Task { deps, config, stats: Stats::new(), health: Arc::new(watch::Sender::new(Health::Working)) }
     }
 
     /// Follows whether messages are being stored.
@@ -49,94 +50,55 @@ impl Task {
 
     /// Works until `shutdown` turns true; transactions in flight are finished. Dropping the future ends everything at
     /// once, as a crash would.
-    pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
-        let mut jobs = JoinSet::new();
+    pub async fn run(self, shutdown: watch::Receiver<bool>) {
         let relay = Relay {
             deps: self.deps.clone(),
-            config: self.config.clone(),
+            wait: self.config.outbox_wait,
             stats: self.stats.clone(),
-            pending: self.outbox.clone(),
             shutdown: shutdown.clone(),
         };
-        jobs.spawn(relay.run());
-        jobs.spawn(cleanup::run(self.deps.clone(), self.config.clone(), shutdown.clone()));
-        let mut workers = JoinSet::new();
-        let mut backoff = Backoff::default();
-        loop {
-            match self.persist(&mut workers, &mut shutdown).await {
-                Ok(Halt::Stopped(reason)) => {
-                    self.health.send_replace(Health::Stopped(reason));
-                    break;
-                }
-                Ok(Halt::Revoked | Halt::Shutdown) => break,
-                Err(error) if error.is_retryable() => {
-                    tracing::error!(%error, "cannot consume the persist topic");
-                    if !backoff.pause(&mut shutdown).await {
-                        break;
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(%error, "cannot consume the persist topic");
-                    self.health.send_replace(Health::Stopped(error.to_string()));
-                    break;
-                }
-            }
-        }
-        asked_to_stop(&mut shutdown).await;
-        while workers.join_next().await.is_some() {}
-        while jobs.join_next().await.is_some() {}
+        let mut parts = JoinSet::new();
+        parts.spawn(relay.run());
+        Jobs::new(&self.deps, &self.config.jobs).spawn(&mut parts, &shutdown);
+        let group = |topic, name| Group::new(self.deps.bus.clone(), topic, name, shutdown.clone());
+        let persist = group(topics::MESSAGES_PERSIST, groups::TASK_PERSIST);
+        let fanout = group(topics::TASKS_FANOUT, groups::TASK_FANOUT);
+        tokio::join!(
+            persist.run(|stream| self.persist_worker(stream, shutdown.clone()).run(), |reason| self.stopped(reason)),
+            fanout.run(|stream| self.fanout_worker(stream, shutdown.clone()).run(), |reason| self.stopped(reason)),
+        );
+        while parts.join_next().await.is_some() {}
     }
 
-    async fn persist(
-        &self,
-        workers: &mut JoinSet<Halt>,
-        shutdown: &mut watch::Receiver<bool>,
-    ) -> Result<Halt, BusError> {
-        let mut consumer = self.deps.bus.subscribe(topics::MESSAGES_PERSIST, groups::TASK_PERSIST).await?;
-        let mut running: HashMap<u32, AbortHandle> = HashMap::new();
-        loop {
-            tokio::select! {
-                biased;
-                () = asked_to_stop(shutdown) => return Ok(Halt::Shutdown),
-                Some(ended) = workers.join_next() => match ended {
-                    Ok(Halt::Stopped(reason)) => return Ok(Halt::Stopped(reason)),
-                    Ok(Halt::Revoked | Halt::Shutdown) => {}
-                    Err(error) if error.is_panic() => {
-                        return Ok(Halt::Stopped("a persist worker panicked".to_owned()));
-                    }
-                    Err(_) => {}
-                },
-                assignment = consumer.next() => match assignment? {
-                    Assignment::Assigned(stream) => {
-                        let partition = stream.partition().partition;
-                        let worker = self.worker(partition, stream, shutdown.clone());
-                        if let Some(old) = running.insert(partition, workers.spawn(worker.run())) {
-                            old.abort();
-                        }
-                    }
-                    Assignment::Revoked(revoked) => {
-                        running.remove(&revoked.partition);
-                    }
-                },
-            }
-        }
+    fn stopped(&self, reason: String) {
+        tracing::error!(reason, "task stopped");
+        self.health.send_replace(Health::Stopped(reason));
     }
 
-    fn worker(
-        &self,
-        partition: u32,
-        stream: Box<dyn PartitionStream>,
-        shutdown: watch::Receiver<bool>,
-    ) -> PersistWorker {
+    fn persist_worker(&self, stream: Box<dyn PartitionStream>, shutdown: watch::Receiver<bool>) -> PersistWorker {
         PersistWorker {
-            partition,
+            partition: stream.partition().partition,
             stream,
             pipeline: PipelineServiceClient::new(self.deps.repo.clone()),
             config: self.config.clone(),
             stats: self.stats.clone(),
-            outbox: self.outbox.clone(),
             shutdown,
             commits: Commits::default(),
+        }
+    }
+
+    fn fanout_worker(&self, stream: Box<dyn PartitionStream>, shutdown: watch::Receiver<bool>) -> FanoutWorker {
+        let partition = stream.partition().partition;
+        FanoutWorker {
+            partition,
+            stream,
+            gateways: Gateways::new(self.deps.gateways.clone(), self.deps.repo.clone()),
+            lanes: Lanes::new(self.deps.bus.clone(), partition, self.config.held, self.stats.fanout_lanes.clone()),
+            stats: self.stats.clone(),
+            clock: self.deps.clock.clone(),
+            shutdown,
+            done: 0,
+            committed: 0,
         }
     }
 }

@@ -1,28 +1,25 @@
-//! One batch of upstream records: decoded, validated, grouped by conversation, and what became of each.
+//! One batch of upstream records: decoded, grouped by conversation, and what became of each.
 //!
-//! Owns the rules of spec 06 §3.1 step 4 and the choice of pipeline.md B4. Pure: no clock, no I/O; never decides
-//! membership, claims or numbers, which repo settles for the whole batch.
+//! Owns the choice of pipeline.md B4. Pure: no clock, no I/O; never decides membership, claims or numbers, which repo
+//! settles for the whole batch.
 
 use std::collections::HashMap;
 use std::mem::take;
 
 use bytes::Bytes;
 use gochat_infra::bus::{Consumed, Offset, partition_of};
-use gochat_proto::bus::v1::{PersistMessage, UpstreamMessage};
+use gochat_proto::bus::v1::{PersistMessage, StreamKind, UpstreamMessage};
 use gochat_proto::codes::ErrorCode;
 use gochat_proto::im::repo::v1::prepared_item::Outcome;
 use gochat_proto::im::repo::v1::{PrepareConversation, PrepareItem, PreparedConversation, PreparedItem};
 use prost::Message as _;
-use xxhash_rust::xxh3::xxh3_128;
 
-/// Characters of a message's content at most.
-const CONTENT_CHARS_MAX: usize = 5_000;
-/// Bytes of `extra` at most.
-const EXTRA_BYTES_MAX: usize = 4 * 1024;
-/// Characters of `client_msg_id` at most.
-const CLIENT_MSG_ID_CHARS_MAX: usize = 64;
-/// Bytes of a conversation id at most.
-const CONVERSATION_ID_BYTES_MAX: usize = 64;
+use super::entry;
+
+/// Bytes a message gains from upstream to persist record: ids, number, hash, time.
+pub(crate) const RECORD_OVERHEAD: usize = 96;
+/// Bytes of the messages of one persist record at most (A2).
+pub(crate) const PERSIST_BYTES_MAX: usize = 900 << 10;
 
 /// The ids a message is acknowledged under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +42,8 @@ pub(crate) enum Push {
 pub(crate) enum Verdict {
     /// Repo has to be asked.
     Open,
-    /// Refused with this number of `common.v1.ErrorCode`; nothing is stored.
-    Refused { code: i32 },
+    /// Refused; nothing is stored.
+    Refused { code: ErrorCode },
     /// Acknowledged under these ids once the epoch has been checked.
     Settled { ids: Ids, append: bool, push: Push, duplicate: bool },
 }
@@ -60,7 +57,25 @@ pub(crate) struct Item {
     pub(crate) conversation: usize,
     /// Ids proposed to repo; the same ones however often the batch is asked again.
     pub(crate) candidate_id: i64,
+    /// Number of the message that a recall names, once it is settled.
+    pub(crate) recalled_seq: i64,
     pub(crate) verdict: Verdict,
+}
+
+impl Item {
+    /// What a recall's row says of the message it names.
+    fn take_recalled(&mut self, recalled_seq: i64) -> Result<(), AnswerError> {
+        let Verdict::Settled { append, push, .. } = self.verdict else { return Ok(()) };
+        if self.message.kind != StreamKind::Recall as i32 || (!append && push == Push::No) {
+            return Ok(());
+        }
+        if recalled_seq <= 0 {
+            return Err(AnswerError::Shape);
+        }
+        self.recalled_seq = recalled_seq;
+        self.message.extra = entry::recall_extra(&self.message, recalled_seq);
+        Ok(())
+    }
 }
 
 /// A batch in upstream order.
@@ -89,7 +104,7 @@ pub(crate) enum AnswerError {
 
 impl Batch {
     /// Decodes `records` of upstream partition `partition` out of `partitions`; each takes the candidate id at its
-    /// index, records without one are left for the next batch.
+    /// index. Records without one, and those that might not fit into one persist record, are left for the next batch.
     pub(crate) fn decode(
         records: &[Consumed],
         partition: u32,
@@ -107,9 +122,15 @@ impl Batch {
         };
         let mut index: HashMap<String, usize> = HashMap::new();
         let mut scratch = Vec::new();
+        let mut bytes = 0;
         for (record, candidate_id) in records.iter().zip(candidate_ids.iter().copied()) {
+            let decoded = UpstreamMessage::decode(record.value.clone());
+            bytes += record.value.len() + RECORD_OVERHEAD + decoded.as_ref().map_or(0, entry::growth);
+            if bytes > PERSIST_BYTES_MAX && batch.next > batch.first {
+                break;
+            }
             batch.next = record.offset + 1;
-            let message = match UpstreamMessage::decode(record.value.clone()) {
+            let mut message = match decoded {
                 Ok(m) if partition_of(m.conversation_id.as_bytes(), partitions) == partition => m,
                 Ok(_) | Err(_) => {
                     batch.undecodable += 1;
@@ -125,16 +146,18 @@ impl Batch {
                     batch.conversations.len() - 1
                 }
             };
-            let verdict = match check(&message) {
+            entry::normalize(&mut message);
+            let verdict = match entry::check(&message) {
                 Ok(()) => Verdict::Open,
-                Err(code) => Verdict::Refused { code: code.number() },
+                Err(code) => Verdict::Refused { code },
             };
             batch.items.push(Item {
                 offset: record.offset,
-                content_hash: content_hash(&message, &mut scratch),
+                content_hash: entry::content_hash(&message, &mut scratch),
                 message,
                 conversation,
                 candidate_id,
+                recalled_seq: 0,
                 verdict,
             });
         }
@@ -180,6 +203,20 @@ impl Batch {
         question.conversations.iter().map(conversation).collect()
     }
 
+    /// Recalls that cannot be judged yet: what they name may be on its way to the store (D3). Indices of items.
+    pub(crate) fn unjudged(&self, asked: &Question, answer: &[PreparedConversation]) -> Vec<usize> {
+        let rows =
+            asked.conversations.iter().zip(answer).flat_map(|(asked, answered)| asked.rows.iter().zip(&answered.items));
+        rows.filter(|(_, item)| item.outcome() == Outcome::TargetUnstored).map(|(row, _)| *row).collect()
+    }
+
+    /// Refuses open items by their indices.
+    pub(crate) fn refuse(&mut self, rows: &[usize], code: ErrorCode) {
+        for row in rows {
+            self.items[*row].verdict = Verdict::Refused { code };
+        }
+    }
+
     /// Takes repo's answer to `asked`: every open item gets its verdict, or the answer is refused as a whole.
     pub(crate) fn settle(
         &mut self,
@@ -209,6 +246,7 @@ impl Batch {
                 }
                 let item = &mut self.items[*row];
                 item.verdict = decide(prepared, item.offset, end_at_draw, repeat_known).ok_or(AnswerError::Shape)?;
+                item.take_recalled(prepared.recalled_seq)?;
             }
         }
         Ok(())
@@ -283,48 +321,15 @@ fn decide(prepared: &PreparedItem, offset: Offset, end_at_draw: Offset, repeat_k
         Outcome::Known => settled(false, Push::No, true),
         Outcome::Stored if offset < end_at_draw => settled(false, Push::Redelivered, true),
         Outcome::Stored => settled(false, Push::No, true),
-        Outcome::Refused => Some(Verdict::Refused { code: prepared.code }),
+        Outcome::Refused => Some(Verdict::Refused { code: refusal(prepared) }),
         Outcome::TargetUnstored | Outcome::Unspecified => None,
     }
 }
 
-fn check(message: &UpstreamMessage) -> Result<(), ErrorCode> {
-    if message.sender_id <= 0
-        || message.conversation_id.is_empty()
-        || message.conversation_id.len() > CONVERSATION_ID_BYTES_MAX
-        || message.client_msg_id.is_empty()
-        || message.client_msg_id.chars().count() > CLIENT_MSG_ID_CHARS_MAX
-    {
-        return Err(ErrorCode::InvalidMessage);
-    }
-    if !matches!(message.message_type, 1 | 2 | 3 | 5 | 6) {
-        return Err(ErrorCode::UnsupportedMessageType);
-    }
-    if message.content.is_empty() {
-        return Err(ErrorCode::MessageEmpty);
-    }
-    // Bytes bound characters from above, so that the usual short message is never counted.
-    if message.content.len() > CONTENT_CHARS_MAX && message.content.chars().count() > CONTENT_CHARS_MAX {
-        return Err(ErrorCode::MessageTooLarge);
-    }
-    if message.extra.len() > EXTRA_BYTES_MAX {
-        return Err(ErrorCode::MessageTooLarge);
-    }
-    if !message.extra.is_empty() && serde_json::from_str::<serde::de::IgnoredAny>(&message.extra).is_err() {
-        return Err(ErrorCode::InvalidMessage);
-    }
-    Ok(())
-}
-
-/// B1: of the length-prefixed type, content and extra as they came in.
-fn content_hash(message: &UpstreamMessage, scratch: &mut Vec<u8>) -> u128 {
-    scratch.clear();
-    scratch.extend_from_slice(&message.message_type.to_le_bytes());
-    for part in [&message.content, &message.extra] {
-        scratch.extend_from_slice(&(part.len() as u64).to_le_bytes());
-        scratch.extend_from_slice(part.as_bytes());
-    }
-    xxh3_128(scratch)
+/// The code of a refusal: by its name where the number belongs to another.
+fn refusal(prepared: &PreparedItem) -> ErrorCode {
+    let named = prepared.code_name.parse().ok();
+    named.or_else(|| ErrorCode::from_number(prepared.code)).unwrap_or(ErrorCode::InternalError)
 }
 
 #[cfg(test)]
@@ -408,25 +413,77 @@ mod tests {
     }
 
     #[test]
-    fn bad_messages_are_refused_and_never_asked_about() {
-        let long = "é".repeat(CONTENT_CHARS_MAX + 1);
-        let cases: Vec<(UpstreamMessage, ErrorCode)> = vec![
-            (upstream("", "1"), ErrorCode::MessageEmpty),
-            (upstream(&long, "1"), ErrorCode::MessageTooLarge),
-            (upstream("a", ""), ErrorCode::InvalidMessage),
-            (upstream("a", &"x".repeat(65)), ErrorCode::InvalidMessage),
-            (UpstreamMessage { message_type: 4, ..upstream("a", "1") }, ErrorCode::UnsupportedMessageType),
-            (UpstreamMessage { extra: "{".into(), ..upstream("a", "1") }, ErrorCode::InvalidMessage),
-            (UpstreamMessage { extra: "1".repeat(4097), ..upstream("a", "1") }, ErrorCode::MessageTooLarge),
-            (UpstreamMessage { sender_id: 0, ..upstream("a", "1") }, ErrorCode::InvalidMessage),
-        ];
-        for (message, code) in cases {
-            let batch = decode(&[consumed(0, &message)]);
-            assert_eq!(batch.items[0].verdict, Verdict::Refused { code: code.number() }, "{code:?}");
-            assert!(batch.question(|_| 0).conversations.is_empty());
+    fn a_bad_message_is_refused_and_never_asked_about() {
+        let batch = decode(&[consumed(0, &upstream("", "1"))]);
+        assert_eq!(batch.items[0].verdict, Verdict::Refused { code: ErrorCode::MessageEmpty });
+        assert!(batch.question(|_| 0).conversations.is_empty());
+        assert_eq!(decode(&[consumed(0, &upstream("a", "1"))]).items[0].verdict, Verdict::Open);
+    }
+
+    fn recall(reason: &str) -> UpstreamMessage {
+        UpstreamMessage {
+            kind: StreamKind::Recall.into(),
+            recalled_message_id: 9,
+            reason: reason.into(),
+            ..upstream("", "\u{1}r9")
         }
-        let longest = upstream(&"é".repeat(CONTENT_CHARS_MAX), &"x".repeat(64));
-        assert_eq!(decode(&[consumed(0, &longest)]).items[0].verdict, Verdict::Open);
+    }
+
+    fn answer(item: PreparedItem) -> Vec<PreparedConversation> {
+        vec![PreparedConversation { items: vec![item], ..PreparedConversation::default() }]
+    }
+
+    #[test]
+    fn a_recall_becomes_a_row_of_type_4_that_names_its_message_by_the_hash_of_what_came_in() {
+        let mut batch = decode(&[consumed(0, &recall("spam"))]);
+        let hash = batch.items[0].content_hash;
+        let asked = batch.question(|_| 0);
+        let fresh = PreparedItem { recalled_seq: 3, ..prepared(Outcome::Fresh, 5, 0) };
+        assert_eq!(batch.settle(&asked, &answer(fresh), 0, true), Ok(()));
+        let rows = batch.lend_appends(|_| 2);
+        assert_eq!((rows[0].message_type, rows[0].recalled_message_id, rows[0].content.as_str()), (4, 9, ""));
+        assert_eq!(rows[0].content_hash, hash.to_be_bytes().to_vec());
+        let extra: serde_json::Value = serde_json::from_str(&rows[0].extra).unwrap();
+        assert_eq!((&extra["messageId"], &extra["seqId"], &extra["operatorId"]), (&"9".into(), &3.into(), &"7".into()));
+        assert_eq!(decode(&[consumed(4, &recall("another"))]).items[0].content_hash, hash);
+    }
+
+    #[test]
+    fn a_recall_without_the_number_of_its_message_is_not_appended() {
+        let mut batch = decode(&[consumed(0, &recall(""))]);
+        let asked = batch.question(|_| 0);
+        assert_eq!(batch.settle(&asked, &answer(prepared(Outcome::Fresh, 5, 0)), 0, true), Err(AnswerError::Shape));
+        let again = prepared(Outcome::Stored, 5, 0);
+        assert_eq!(batch.settle(&asked, &answer(again), 0, true), Ok(()));
+    }
+
+    #[test]
+    fn a_recall_whose_message_is_not_stored_yet_can_be_told_and_refused() {
+        let mut batch = decode(&[consumed(0, &recall(""))]);
+        let asked = batch.question(|_| 0);
+        let answer = answer(prepared(Outcome::TargetUnstored, 0, 0));
+        assert_eq!(batch.unjudged(&asked, &answer), [0]);
+        assert_eq!(batch.settle(&asked, &answer, 0, true), Err(AnswerError::Shape));
+        batch.refuse(&[0], ErrorCode::ServiceUnavailable);
+        assert!(batch.question(|_| 0).conversations.is_empty());
+    }
+
+    #[test]
+    fn a_refusal_goes_by_its_name_where_the_number_is_borrowed() {
+        let mut item = PreparedItem { code: ErrorCode::GuestForbidden.number(), ..prepared(Outcome::Refused, 0, 0) };
+        assert_eq!(refusal(&item), ErrorCode::Forbidden);
+        item.code_name = "GUEST_FORBIDDEN".into();
+        assert_eq!(refusal(&item), ErrorCode::GuestForbidden);
+        assert_eq!(refusal(&PreparedItem { code: -1, ..item.clone() }), ErrorCode::GuestForbidden);
+        assert_eq!(refusal(&PreparedItem { code: -1, ..prepared(Outcome::Refused, 0, 0) }), ErrorCode::InternalError);
+    }
+
+    #[test]
+    fn a_batch_ends_where_its_persist_record_might_grow_too_large() {
+        let records: Vec<Consumed> = (0..1_500).map(|offset| consumed(offset, &recall(&"\"".repeat(200)))).collect();
+        let batch = decode(&records);
+        assert!(batch.next > 0 && batch.next < 1_500);
+        assert_eq!(batch.items.len() as i64, batch.next);
     }
 
     #[test]
@@ -434,15 +491,5 @@ mod tests {
         let bad = Consumed { value: Bytes::from_static(b"\xff\xff"), ..consumed(3, &upstream("a", "1")) };
         let batch = decode(&[consumed(2, &upstream("a", "1")), bad]);
         assert_eq!((batch.items.len(), batch.undecodable, batch.next), (1, 1, 4));
-    }
-
-    #[test]
-    fn the_content_hash_keeps_its_parts_apart() {
-        let mut scratch = Vec::new();
-        let mut hash = |content: &str, extra: &str| {
-            content_hash(&UpstreamMessage { extra: extra.into(), ..upstream(content, "1") }, &mut scratch)
-        };
-        assert_ne!(hash("ab", "c"), hash("a", "bc"));
-        assert_eq!(hash("ab", "c"), hash("ab", "c"));
     }
 }

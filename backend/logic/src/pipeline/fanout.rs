@@ -1,207 +1,241 @@
-//! From a settled batch to what each gateway has to send: acknowledgements, refusals, pushes.
+//! From a settled batch to what each gateway, and task, has to send: acknowledgements, refusals, pushes.
 //!
 //! Owns grouping by gateway, upstream order within a gateway, and the split into records of bounded size. Pure; never
 //! looks anybody up and never sends.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use gochat_infra::lanes::Parcel;
 use gochat_proto::bus::v1::downstream_item::Item as Body;
-use gochat_proto::bus::v1::{Ack, ChatMessage, DownstreamItem, DownstreamRecord, Refusal};
-use gochat_proto::codes::ErrorCode;
+use gochat_proto::bus::v1::{
+    Ack, ChatMessage, DownstreamItem, DownstreamRecord, FanoutTask, Push as PushBody, Recalled, Refusal, Sender,
+    StreamKind,
+};
 use gochat_proto::ids::GatewayId;
-use gochat_proto::im::repo::v1::{OnlineStatus, PreparedConversation};
+use gochat_proto::im::repo::v1::PreparedConversation;
+use gochat_proto::topics;
 use prost::Message as _;
 
+use super::audience::{Audience, Gateway, Reach};
 use super::batch::{Batch, Ids, Item, Push, Verdict};
 
-/// Bytes of one downstream record at most.
+/// Bytes of one record at most.
 const RECORD_BYTES_MAX: usize = 900 << 10;
 
-/// One life of one gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Gateway {
-    /// Number of the instance, 1..=1023.
-    pub(crate) id: u32,
-    pub(crate) incarnation: u64,
-}
-
-/// What each gateway gets, in upstream order.
-pub(crate) type Outgoing = BTreeMap<Gateway, Vec<DownstreamItem>>;
-
-/// Live connections of users.
+/// What each gateway gets, and task for each conversation (by index of the batch), in upstream order.
 #[derive(Default)]
-pub(crate) struct Sessions(HashMap<i64, Vec<(Gateway, u64)>>);
-
-impl Sessions {
-    /// Takes what repo answered.
-    pub(crate) fn add(&mut self, statuses: Vec<OnlineStatus>) {
-        for status in statuses {
-            let Ok(user) = status.user_id.parse::<i64>() else { continue };
-            let live = status.sessions.iter().filter_map(|session| {
-                let id: GatewayId = session.gateway_id.parse().ok()?;
-                Some((Gateway { id: id.number(), incarnation: session.gateway_incarnation }, session.address))
-            });
-            self.0.insert(user, live.collect());
-        }
-    }
-
-    /// Connections of one user.
-    pub(crate) fn of(&self, user: i64) -> &[(Gateway, u64)] {
-        self.0.get(&user).map_or(&[], Vec::as_slice)
-    }
-}
-
-/// Users who have to be looked up before `batch` can be pushed, each once.
-pub(crate) fn recipients(batch: &Batch, prepared: &[Option<PreparedConversation>]) -> Vec<i64> {
-    let mut users = BTreeSet::new();
-    let mut seen = vec![false; batch.conversations.len()];
-    for item in batch.items.iter().filter(|i| is_pushed(i)) {
-        if !std::mem::replace(&mut seen[item.conversation], true)
-            && let Some(conversation) = &prepared[item.conversation]
-        {
-            users.extend(conversation.member_ids.iter().copied());
-        }
-    }
-    users.into_iter().collect()
+pub(crate) struct Outgoing {
+    gateways: BTreeMap<Gateway, Vec<DownstreamItem>>,
+    tasks: BTreeMap<usize, Vec<DownstreamItem>>,
 }
 
 /// Acknowledgements and refusals of a batch.
-pub(crate) fn answers(batch: &Batch, outgoing: &mut Outgoing) {
+pub(crate) fn answers(batch: &Batch) -> Outgoing {
+    let mut outgoing = Outgoing::default();
     for item in &batch.items {
-        answer(item, outgoing);
-    }
-}
-
-/// Everything a batch has for gateways; `with_answers` is false when they have gone out already.
-pub(crate) fn everything(
-    batch: &Batch,
-    prepared: &[Option<PreparedConversation>],
-    sessions: &Sessions,
-    with_answers: bool,
-) -> Outgoing {
-    let mut outgoing = Outgoing::new();
-    let mut targets: Vec<Option<BTreeMap<Gateway, Vec<u64>>>> = vec![None; batch.conversations.len()];
-    for item in &batch.items {
-        if with_answers {
-            answer(item, &mut outgoing);
-        }
-        let Verdict::Settled { ids, push, .. } = item.verdict else { continue };
-        let Some(conversation) = prepared[item.conversation].as_ref().filter(|_| push != Push::No) else { continue };
-        let targets = targets[item.conversation].get_or_insert_with(|| targets_of(conversation, sessions));
-        push_item(item, ids, push, conversation, targets, &mut outgoing);
+        outgoing.answer(item);
     }
     outgoing
 }
 
-/// Encodes one gateway's items as records of bounded size, in order.
-pub(crate) fn encode(gateway: Gateway, items: Vec<DownstreamItem>) -> Vec<Bytes> {
+/// Everything a batch has; `with_answers` is false when they have gone out already.
+pub(crate) fn everything(
+    batch: &Batch,
+    prepared: &[Option<PreparedConversation>],
+    audience: &Audience,
+    with_answers: bool,
+) -> Outgoing {
+    let mut outgoing = Outgoing::default();
+    let mut targets: Vec<Option<BTreeMap<Gateway, Vec<u64>>>> = vec![None; batch.conversations.len()];
+    for item in &batch.items {
+        if with_answers {
+            outgoing.answer(item);
+        }
+        let Verdict::Settled { ids, push, .. } = item.verdict else { continue };
+        let Some(conversation) = prepared[item.conversation].as_ref().filter(|_| push != Push::No) else { continue };
+        match audience.reach(item.conversation) {
+            Some(Reach::Members) => {
+                let targets = targets[item.conversation].get_or_insert_with(|| targets_of(conversation, audience));
+                outgoing.to_members(item, &body_of(item, ids, push, conversation), targets);
+            }
+            Some(Reach::Gateways) => {
+                let body = room_body_of(item, body_of(item, ids, push, conversation));
+                for gateway in audience.gateways.get(&item.conversation).into_iter().flatten() {
+                    let gateway = Gateway { id: gateway.number(), incarnation: 0 };
+                    outgoing.gateways.entry(gateway).or_default().push(of(Body::Push(body.clone())));
+                }
+            }
+            Some(Reach::Task) => {
+                let body = room_body_of(item, body_of(item, ids, push, conversation));
+                outgoing.tasks.entry(item.conversation).or_default().push(of(Body::Push(body)));
+            }
+            None => {}
+        }
+    }
+    outgoing
+}
+
+impl Outgoing {
+    fn answer(&mut self, item: &Item) {
+        let message = &item.message;
+        let Some(origin) = message.origin.filter(|o| o.gateway != 0) else { return };
+        let body = match item.verdict {
+            Verdict::Settled { ids, duplicate, .. } => Body::Ack(Ack {
+                origin: Some(origin),
+                client_msg_id: message.client_msg_id.clone(),
+                temp_message_id: message.temp_message_id.clone(),
+                conversation_id: message.conversation_id.clone(),
+                message_id: ids.message_id,
+                seq_id: ids.seq_id,
+                created_at_ms: ids.created_at_ms,
+                duplicate,
+                corrected: false,
+            }),
+            Verdict::Refused { code } => Body::Refusal(Refusal {
+                origin: Some(origin),
+                client_msg_id: message.client_msg_id.clone(),
+                temp_message_id: message.temp_message_id.clone(),
+                conversation_id: message.conversation_id.clone(),
+                code: code.number(),
+                message: code.default_message().to_owned(),
+                retry_after_s: 0,
+                code_name: if code.owns_number() { String::new() } else { code.as_str().to_owned() },
+            }),
+            Verdict::Open => return,
+        };
+        let gateway = Gateway { id: origin.gateway, incarnation: origin.incarnation };
+        self.gateways.entry(gateway).or_default().push(of(body));
+    }
+
+    fn to_members(&mut self, item: &Item, body: &PushBody, targets: &BTreeMap<Gateway, Vec<u64>>) {
+        let own = excluded(item);
+        for (gateway, all) in targets {
+            let is_own = |address: &u64| own.is_some_and(|(own, excluded)| own == *gateway && excluded == *address);
+            let addresses: Vec<u64> = all.iter().copied().filter(|a| !is_own(a)).collect();
+            if !addresses.is_empty() {
+                let body = Body::Push(PushBody { addresses, ..body.clone() });
+                self.gateways.entry(*gateway).or_default().push(of(body));
+            }
+        }
+    }
+
+    /// As records of bounded size, in order, each topic once. `conversations` are those of the batch.
+    pub(crate) fn parcels(self, conversations: &[String]) -> Vec<Parcel> {
+        let mut parcels: Vec<Parcel> = Vec::new();
+        for (gateway, items) in self.gateways {
+            let Some(id) = GatewayId::new(gateway.id) else { continue };
+            let topic = topics::downstream(id);
+            let records = encode(items, |items| {
+                DownstreamRecord { incarnation: gateway.incarnation, items }.encode_to_vec().into()
+            });
+            let records = records.into_iter().map(|value| (Bytes::new(), value));
+            match parcels.last_mut().filter(|parcel| parcel.topic == topic) {
+                Some(parcel) => parcel.records.extend(records),
+                None => parcels.push(Parcel { topic, payload_type: "DownstreamRecord", records: records.collect() }),
+            }
+        }
+        let mut tasks =
+            Parcel { topic: topics::TASKS_FANOUT.to_owned(), payload_type: "FanoutTask", records: Vec::new() };
+        for (conversation, items) in self.tasks {
+            let id = &conversations[conversation];
+            let records =
+                encode(items, |items| FanoutTask { conversation_id: id.clone(), items }.encode_to_vec().into());
+            tasks.records.extend(records.into_iter().map(|value| (id.clone().into(), value)));
+        }
+        if !tasks.records.is_empty() {
+            parcels.push(tasks);
+        }
+        parcels
+    }
+}
+
+/// Splits items so that no record is too large.
+fn encode(items: Vec<DownstreamItem>, record: impl Fn(Vec<DownstreamItem>) -> Bytes) -> Vec<Bytes> {
     let mut records = Vec::new();
-    let mut record = DownstreamRecord { incarnation: gateway.incarnation, items: Vec::with_capacity(items.len()) };
+    let mut together = Vec::with_capacity(items.len());
     let mut bytes = 0;
     for item in items {
         let size = item.encoded_len() + 8;
-        if bytes + size > RECORD_BYTES_MAX && !record.items.is_empty() {
-            records.push(Bytes::from(record.encode_to_vec()));
-            record.items.clear();
+        if bytes + size > RECORD_BYTES_MAX && !together.is_empty() {
+            records.push(record(std::mem::take(&mut together)));
             bytes = 0;
         }
         bytes += size;
-        record.items.push(item);
+        together.push(item);
     }
-    if !record.items.is_empty() {
-        records.push(Bytes::from(record.encode_to_vec()));
+    if !together.is_empty() {
+        records.push(record(together));
     }
     records
 }
 
-fn is_pushed(item: &Item) -> bool {
-    matches!(item.verdict, Verdict::Settled { push: Push::First | Push::Redelivered, .. })
+fn of(body: Body) -> DownstreamItem {
+    DownstreamItem { item: Some(body) }
 }
 
-fn targets_of(conversation: &PreparedConversation, sessions: &Sessions) -> BTreeMap<Gateway, Vec<u64>> {
+fn targets_of(conversation: &PreparedConversation, audience: &Audience) -> BTreeMap<Gateway, Vec<u64>> {
     let mut targets: BTreeMap<Gateway, Vec<u64>> = BTreeMap::new();
     for member in &conversation.member_ids {
-        for (gateway, address) in sessions.of(*member) {
+        for (gateway, address) in audience.sessions.of(*member) {
             targets.entry(*gateway).or_default().push(*address);
         }
     }
     targets
 }
 
-fn answer(item: &Item, outgoing: &mut Outgoing) {
-    let message = &item.message;
-    let Some(origin) = message.origin.filter(|o| o.gateway != 0) else { return };
-    let body = match item.verdict {
-        Verdict::Settled { ids, duplicate, .. } => Body::Ack(Ack {
-            origin: Some(origin),
-            client_msg_id: message.client_msg_id.clone(),
-            temp_message_id: message.temp_message_id.clone(),
-            conversation_id: message.conversation_id.clone(),
-            message_id: ids.message_id,
-            seq_id: ids.seq_id,
-            created_at_ms: ids.created_at_ms,
-            duplicate,
-            corrected: false,
-        }),
-        Verdict::Refused { code } => Body::Refusal(Refusal {
-            origin: Some(origin),
-            client_msg_id: message.client_msg_id.clone(),
-            temp_message_id: message.temp_message_id.clone(),
-            conversation_id: message.conversation_id.clone(),
-            code,
-            message: ErrorCode::from_number(code).map_or_else(String::new, |c| c.default_message().to_owned()),
-            retry_after_s: 0,
-            code_name: String::new(),
-        }),
-        Verdict::Open => return,
-    };
-    let gateway = Gateway { id: origin.gateway, incarnation: origin.incarnation };
-    outgoing.entry(gateway).or_default().push(DownstreamItem { item: Some(body) });
+/// The connection that is acknowledged to instead of being pushed to. Who recalls sees the recall as everybody does.
+fn excluded(item: &Item) -> Option<(Gateway, u64)> {
+    let origin = item.message.origin.filter(|o| o.address != 0 && item.message.kind != StreamKind::Recall as i32)?;
+    Some((Gateway { id: origin.gateway, incarnation: origin.incarnation }, origin.address))
 }
 
-fn push_item(
-    item: &Item,
-    ids: Ids,
-    push: Push,
-    conversation: &PreparedConversation,
-    targets: &BTreeMap<Gateway, Vec<u64>>,
-    outgoing: &mut Outgoing,
-) {
-    let message = &item.message;
-    let own = message.origin.filter(|o| o.address != 0);
-    for (gateway, all) in targets {
-        let is_own = |address: &u64| {
-            own.is_some_and(|o| {
-                o.gateway == gateway.id && o.incarnation == gateway.incarnation && o.address == *address
-            })
-        };
-        let addresses: Vec<u64> = all.iter().copied().filter(|a| !is_own(a)).collect();
-        if addresses.is_empty() {
-            continue;
-        }
-        let body = gochat_proto::bus::v1::Push {
-            addresses,
-            target_conversation_id: String::new(),
-            exclude_address: 0,
-            redelivered: push == Push::Redelivered,
-            membership_version: conversation.membership_version,
-            recalled: None,
-            message: Some(ChatMessage {
-                message_id: ids.message_id,
-                conversation_id: message.conversation_id.clone(),
-                conversation_type: conversation.r#type,
-                sender: conversation.senders.iter().find(|s| s.id == message.sender_id).cloned(),
-                message_type: message.message_type,
-                content: message.content.clone(),
-                extra: message.extra.clone(),
-                seq_id: ids.seq_id,
-                client_msg_id: message.client_msg_id.clone(),
-                created_at_ms: ids.created_at_ms,
-            }),
-        };
-        outgoing.entry(*gateway).or_default().push(DownstreamItem { item: Some(Body::Push(body)) });
+/// For all members a gateway knows of.
+fn room_body_of(item: &Item, body: PushBody) -> PushBody {
+    let excluded = excluded(item);
+    PushBody {
+        target_conversation_id: item.message.conversation_id.clone(),
+        exclude_address: excluded.map_or(0, |(_, address)| address),
+        exclude_incarnation: excluded.map_or(0, |(gateway, _)| gateway.incarnation),
+        ..body
     }
+}
+
+/// One entry of the stream, for nobody yet.
+fn body_of(item: &Item, ids: Ids, push: Push, conversation: &PreparedConversation) -> PushBody {
+    let message = &item.message;
+    let body = PushBody {
+        redelivered: push == Push::Redelivered,
+        membership_version: conversation.membership_version,
+        ..PushBody::default()
+    };
+    if message.kind == StreamKind::Recall as i32 {
+        let recalled = Recalled {
+            conversation_id: message.conversation_id.clone(),
+            message_id: message.recalled_message_id,
+            recalled_seq_id: item.recalled_seq,
+            seq_id: ids.seq_id,
+            operator_id: message.sender_id,
+            reason: message.reason.clone(),
+            recalled_at_ms: ids.created_at_ms,
+            recall_id: ids.message_id,
+        };
+        return PushBody { recalled: Some(recalled), ..body };
+    }
+    let sender = conversation.senders.iter().find(|s| s.id == message.sender_id).cloned();
+    let message = ChatMessage {
+        message_id: ids.message_id,
+        conversation_id: message.conversation_id.clone(),
+        conversation_type: conversation.r#type,
+        sender: Some(sender.unwrap_or_else(|| Sender { id: message.sender_id, ..Sender::default() })),
+        message_type: message.message_type,
+        content: message.content.clone(),
+        extra: message.extra.clone(),
+        seq_id: ids.seq_id,
+        client_msg_id: message.client_msg_id.clone(),
+        created_at_ms: ids.created_at_ms,
+    };
+    PushBody { message: Some(message), ..body }
 }
 
 #[cfg(test)]
@@ -209,8 +243,9 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
     use super::*;
     use gochat_infra::bus::Consumed;
-    use gochat_proto::bus::v1::{Origin, Sender, UpstreamMessage};
-    use gochat_proto::im::repo::v1::Session;
+    use gochat_proto::bus::v1::{Origin, UpstreamMessage};
+    use gochat_proto::codes::ErrorCode;
+    use gochat_proto::im::repo::v1::{OnlineStatus, Session};
 
     const HERE: Gateway = Gateway { id: 1, incarnation: 9 };
     const THERE: Gateway = Gateway { id: 2, incarnation: 5 };
@@ -247,16 +282,18 @@ mod tests {
         batch
     }
 
-    fn prepared() -> Vec<Option<PreparedConversation>> {
+    fn prepared(member_count: i32) -> Vec<Option<PreparedConversation>> {
         vec![Some(PreparedConversation {
-            r#type: 1,
-            member_ids: vec![7, 8],
+            r#type: 2,
+            member_count,
+            membership_version: 6,
+            member_ids: if member_count > 20 { Vec::new() } else { vec![7, 8] },
             senders: vec![Sender { id: 7, username: "seven".into(), ..Sender::default() }],
             ..PreparedConversation::default()
         })]
     }
 
-    fn sessions() -> Sessions {
+    fn audience(batch: &Batch, prepared: &[Option<PreparedConversation>]) -> Audience {
         let session = |gateway: Gateway, address| Session {
             gateway_id: format!("gateway-{}", gateway.id),
             gateway_incarnation: gateway.incarnation,
@@ -265,55 +302,135 @@ mod tests {
         };
         let status =
             |user: i64, sessions| OnlineStatus { user_id: user.to_string(), sessions, ..OnlineStatus::default() };
-        let mut all = Sessions::default();
-        all.add(vec![status(7, vec![session(HERE, 70), session(THERE, 71)]), status(8, vec![session(HERE, 80)])]);
-        all
+        let mut audience = Audience::of(batch, prepared, 500);
+        let all = vec![status(7, vec![session(HERE, 70), session(THERE, 71)]), status(8, vec![session(HERE, 80)])];
+        audience.sessions.add(all);
+        for room in audience.rooms() {
+            audience.gateways.insert(room, vec![GatewayId::new(1).unwrap(), GatewayId::new(2).unwrap()]);
+        }
+        audience
+    }
+
+    /// The items of each topic, with the incarnation of their record, in order.
+    fn sent(batch: &Batch, member_count: i32) -> BTreeMap<String, Vec<(u64, Body)>> {
+        let prepared = prepared(member_count);
+        let outgoing = everything(batch, &prepared, &audience(batch, &prepared), true);
+        let mut sent: BTreeMap<String, Vec<(u64, Body)>> = BTreeMap::new();
+        for parcel in outgoing.parcels(&batch.conversations) {
+            for (key, value) in parcel.records {
+                assert!(value.len() <= RECORD_BYTES_MAX);
+                let record = if parcel.payload_type == "FanoutTask" {
+                    assert_eq!(&key[..], b"c");
+                    DownstreamRecord { incarnation: 0, items: FanoutTask::decode(value).unwrap().items }
+                } else {
+                    DownstreamRecord::decode(value).unwrap()
+                };
+                let bodies = record.items.into_iter().map(|i| (record.incarnation, i.item.unwrap()));
+                sent.entry(parcel.topic.clone()).or_default().extend(bodies);
+            }
+        }
+        sent
+    }
+
+    fn pushes(sent: &BTreeMap<String, Vec<(u64, Body)>>, topic: &str) -> Vec<(u64, PushBody)> {
+        let push = |(incarnation, body): &(u64, Body)| match body {
+            Body::Push(push) => Some((*incarnation, push.clone())),
+            _ => None,
+        };
+        sent.get(topic).into_iter().flatten().filter_map(push).collect()
+    }
+
+    fn addresses(sent: &BTreeMap<String, Vec<(u64, Body)>>, gateway: Gateway) -> Vec<u64> {
+        let topic = format!("gochat.messages.downstream.gateway-{}", gateway.id);
+        pushes(sent, &topic).into_iter().flat_map(|(_, push)| push.addresses).collect()
+    }
+
+    const FIRST: &str = "gochat.messages.downstream.gateway-1";
+    const SECOND: &str = "gochat.messages.downstream.gateway-2";
+
+    fn recall() -> Batch {
+        let mut batch = batch(&[String::new()]);
+        let message = &mut batch.items[0].message;
+        message.kind = StreamKind::Recall.into();
+        message.recalled_message_id = 55;
+        batch.items[0].recalled_seq = 3;
+        batch
     }
 
     #[test]
     fn every_session_of_every_member_but_the_sending_one_is_pushed_to() {
-        let batch = batch(&["hi".into()]);
-        assert_eq!(recipients(&batch, &prepared()), [7, 8]);
-        let outgoing = everything(&batch, &prepared(), &sessions(), true);
-        let pushed = |gateway: Gateway| -> Vec<u64> {
-            outgoing[&gateway]
-                .iter()
-                .filter_map(|i| match &i.item {
-                    Some(Body::Push(p)) => Some(p.addresses.clone()),
-                    _ => None,
-                })
-                .flatten()
-                .collect()
-        };
-        assert_eq!((pushed(HERE), pushed(THERE)), (vec![80], vec![71]));
-        let first = outgoing[&HERE].first().unwrap().item.as_ref().unwrap();
-        assert!(matches!(first, Body::Ack(a) if a.message_id == 100 && a.seq_id == 1 && !a.duplicate));
+        let sent = sent(&batch(&["hi".into()]), 2);
+        assert_eq!((addresses(&sent, HERE), addresses(&sent, THERE)), (vec![80], vec![71]));
+        assert!(matches!(&sent[FIRST][0], (9, Body::Ack(a)) if a.message_id == 100 && a.seq_id == 1 && !a.duplicate));
     }
 
     #[test]
-    fn a_refused_message_is_answered_and_never_pushed() {
-        let mut batch = batch(&["hi".into()]);
-        batch.items[0].verdict = Verdict::Refused { code: ErrorCode::Muted.number() };
-        assert!(recipients(&batch, &prepared()).is_empty());
-        let outgoing = everything(&batch, &prepared(), &sessions(), true);
-        assert_eq!(outgoing.len(), 1);
-        assert!(matches!(&outgoing[&HERE][0].item, Some(Body::Refusal(r)) if r.code == ErrorCode::Muted.number()));
+    fn a_recall_goes_to_the_one_who_recalls_too_and_names_the_message() {
+        let sent = sent(&recall(), 2);
+        assert_eq!((addresses(&sent, HERE), addresses(&sent, THERE)), (vec![70, 80], vec![71]));
+        let (_, push) = pushes(&sent, FIRST).remove(0);
+        let recalled = push.recalled.unwrap();
+        assert_eq!((recalled.message_id, recalled.recalled_seq_id, recalled.seq_id), (55, 3, 1));
+        assert_eq!((recalled.recall_id, recalled.operator_id), (100, 7));
+        assert!(push.message.is_none());
+    }
+
+    #[test]
+    fn above_20_members_each_gateway_gets_one_push_for_the_members_it_knows() {
+        let sent = sent(&batch(&["hi".into()]), 21);
+        for topic in [FIRST, SECOND] {
+            let [(0, push)] = &pushes(&sent, topic)[..] else { panic!("not one push to {topic}") };
+            assert_eq!((push.target_conversation_id.as_str(), push.membership_version), ("c", 6));
+            assert_eq!((push.exclude_address, push.exclude_incarnation), (70, 9));
+            assert!(push.addresses.is_empty());
+        }
+        assert!(matches!(sent[FIRST].last(), Some((9, Body::Ack(_)))));
+        let recalled = &pushes(&self::sent(&recall(), 21), SECOND)[0].1;
+        assert_eq!((recalled.exclude_address, recalled.exclude_incarnation), (0, 0));
+    }
+
+    #[test]
+    fn above_500_members_task_gets_the_pushes_in_order() {
+        let sent = sent(&batch(&vec!["x".repeat(5_000); 400]), 501);
+        let pushes = pushes(&sent, topics::TASKS_FANOUT);
+        let seqs: Vec<i64> = pushes.iter().map(|(_, p)| p.message.as_ref().unwrap().seq_id).collect();
+        assert_eq!(seqs, (1..=400).collect::<Vec<_>>());
+        assert!(pushes.iter().all(|(_, p)| p.target_conversation_id == "c"));
+        assert!(!sent.contains_key(SECOND));
+    }
+
+    #[test]
+    fn a_refused_message_is_answered_by_its_name_and_never_pushed() {
+        let mut batch = batch(&["hi".into(), "ho".into()]);
+        batch.items[0].verdict = Verdict::Refused { code: ErrorCode::Muted };
+        batch.items[1].verdict = Verdict::Refused { code: ErrorCode::GuestForbidden };
+        let sent = sent(&batch, 2);
+        assert_eq!(sent.len(), 1);
+        let names: Vec<(i32, String)> = sent[FIRST]
+            .iter()
+            .map(|(_, body)| match body {
+                Body::Refusal(r) => (r.code, r.code_name.clone()),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(names[0], (ErrorCode::Muted.number(), String::new()));
+        assert_eq!(names[1], (ErrorCode::GuestForbidden.number(), "GUEST_FORBIDDEN".to_owned()));
     }
 
     #[test]
     fn records_stay_below_their_size_and_keep_order() {
-        let batch = batch(&vec!["x".repeat(5_000); 400]);
-        let outgoing = everything(&batch, &prepared(), &sessions(), true);
-        let records = encode(HERE, outgoing[&HERE].clone());
-        assert!(records.len() > 1 && records.iter().all(|r| r.len() <= RECORD_BYTES_MAX));
-        let seqs: Vec<i64> = records
-            .iter()
-            .flat_map(|r| DownstreamRecord::decode(r.clone()).unwrap().items)
-            .filter_map(|i| match i.item {
-                Some(Body::Push(p)) => p.message.map(|m| m.seq_id),
-                _ => None,
-            })
-            .collect();
+        let sent = sent(&batch(&vec!["x".repeat(5_000); 400]), 2);
+        let seqs: Vec<i64> = pushes(&sent, FIRST).iter().map(|(_, p)| p.message.as_ref().unwrap().seq_id).collect();
         assert_eq!(seqs, (1..=400).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_sender_is_named_though_nobody_knows_the_profile() {
+        let mut prepared = prepared(2);
+        prepared[0].as_mut().unwrap().senders.clear();
+        let batch = batch(&["hi".into()]);
+        let Verdict::Settled { ids, push, .. } = batch.items[0].verdict else { panic!("not settled") };
+        let body = body_of(&batch.items[0], ids, push, prepared[0].as_ref().unwrap());
+        assert_eq!(body.message.unwrap().sender.unwrap().id, 7);
     }
 }

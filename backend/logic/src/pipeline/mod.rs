@@ -2,9 +2,10 @@
 //!
 //! Owns the consumer group and one [`worker`] a partition. Never touches the store except through repo.
 
+mod audience;
 mod batch;
+mod entry;
 mod fanout;
-mod lanes;
 mod stats;
 mod unstored;
 mod worker;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 
 use gochat_infra::backoff::{Backoff, asked_to_stop};
 use gochat_infra::bus::{Assignment, BusError, PartitionStream};
+use gochat_infra::gateways::Gateways;
+use gochat_infra::lanes::{HeldLimits, LaneCounters, Lanes};
 use gochat_proto::im::repo::v1::online_status_service_client::OnlineStatusServiceClient;
 use gochat_proto::im::repo::v1::pipeline_service_client::PipelineServiceClient;
 use gochat_proto::topics::{self, groups};
@@ -23,7 +26,6 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::config::PipelineConfig;
 use crate::deps::LogicDeps;
-use lanes::{HeldLimits, Lanes};
 use stats::Stats;
 use worker::{Progress, Worker};
 use writer::{Halt, Writer};
@@ -121,6 +123,7 @@ impl Pipeline {
     fn worker(&self, stream: Box<dyn PartitionStream>, partitions: u32, shutdown: watch::Receiver<bool>) -> Worker {
         let partition = stream.partition().partition;
         let limits = HeldLimits { bytes_max: self.config.held_bytes_max, age_max: self.config.held_max };
+        let counters = LaneCounters { retries: self.stats.retries.clone(), dropped: self.stats.pushes_dropped.clone() };
         Worker {
             writer: Writer {
                 partition,
@@ -131,7 +134,8 @@ impl Pipeline {
                 shutdown,
             },
             stream,
-            lanes: Lanes::new(self.deps.bus.clone(), partition, limits, self.stats.clone()),
+            lanes: Lanes::new(self.deps.bus.clone(), partition, limits, counters),
+            gateways: Gateways::new(self.deps.gateways.clone(), self.deps.repo.clone()),
             config: self.config.clone(),
             uid: self.deps.uid.clone(),
             clock: self.deps.clock.clone(),

@@ -89,7 +89,7 @@ impl Unstored {
                 item.verdict = if claim.content_hash == item.content_hash {
                     Verdict::Settled { ids: claim.ids, append: false, push: Push::No, duplicate: true }
                 } else {
-                    Verdict::Refused { code: ErrorCode::ClientMsgIdReused.number() }
+                    Verdict::Refused { code: ErrorCode::ClientMsgIdReused }
                 };
             }
         }
@@ -192,7 +192,7 @@ mod tests {
         assert!(matches!(again.items[0].verdict, Verdict::Settled { append: false, duplicate: true, .. }));
         let mut reuse = batch(9, "y", "m");
         unstored.settle(&mut reuse);
-        assert_eq!(reuse.items[0].verdict, Verdict::Refused { code: ErrorCode::ClientMsgIdReused.number() });
+        assert_eq!(reuse.items[0].verdict, Verdict::Refused { code: ErrorCode::ClientMsgIdReused });
     }
 
     #[test]

@@ -9,34 +9,39 @@ use std::time::Duration;
 use gochat_infra::backoff::{Backoff, asked_to_stop};
 use gochat_infra::bus::{BatchLimits, BusError, Consumed, Offset, PartitionStream, StartAt};
 use gochat_infra::clock::Clock;
+use gochat_infra::gateways::Gateways;
+use gochat_infra::lanes::Lanes;
 use gochat_infra::uid::{Snowflake, UidError};
+use gochat_proto::codes::ErrorCode;
 use gochat_proto::im::repo::v1::PreparedConversation;
 use tokio::time::Instant;
 
-use super::batch::{Batch, Verdict};
-use super::fanout::{self, Outgoing, Sessions};
-use super::lanes::Lanes;
+use super::audience::Audience;
+use super::batch::{Batch, PERSIST_BYTES_MAX, RECORD_OVERHEAD, Verdict};
+use super::fanout::{self, Outgoing};
 use super::unstored::Unstored;
 use super::writer::{Halt, Reign, Writer};
 use crate::config::PipelineConfig;
 
 /// Bytes of upstream records prepared together. With [`RECORD_OVERHEAD`] a record, the batch's persist record stays
-/// below 900 KiB (A2).
+/// below its limit.
 const BATCH_BYTES_MAX: usize = 700 << 10;
-/// Bytes a message gains from upstream to persist record: ids, number, hash, time.
-const RECORD_OVERHEAD: usize = 96;
 /// Records that fit beside [`BATCH_BYTES_MAX`].
 pub(crate) const RECORDS_MAX: usize = 2_000;
-const _: () = assert!(BATCH_BYTES_MAX + RECORDS_MAX * RECORD_OVERHEAD <= 900 << 10);
+const _: () = assert!(BATCH_BYTES_MAX + RECORDS_MAX * RECORD_OVERHEAD <= PERSIST_BYTES_MAX);
 
 /// How often the writer asks where persistence stands.
 const POSITION_PERIOD: Duration = Duration::from_millis(200);
+
+/// How long a recall waits for what it names to be stored; then its sender is told to try again (D3).
+const TARGET_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// One partition's worker.
 pub(crate) struct Worker {
     pub(crate) writer: Writer,
     pub(crate) stream: Box<dyn PartitionStream>,
     pub(crate) lanes: Lanes,
+    pub(crate) gateways: Gateways,
     pub(crate) config: PipelineConfig,
     pub(crate) uid: Arc<Snowflake>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -174,16 +179,17 @@ impl Worker {
         Ok(Batch::decode(&self.progress.pending, self.writer.partition, self.partitions, now, &ids))
     }
 
-    /// A3 and B3: asks until the answer holds for the claim space that was waited for.
+    /// A3 and B3: asks until the answer holds for the claim space that was waited for, and until every recall can be
+    /// judged (D3).
     async fn prepare(&mut self, reign: &mut Reign, batch: &mut Batch) -> Result<Prepared, Halt> {
         let mut prepared: Prepared = vec![None; batch.conversations.len()];
-        let asked = batch.question(|conversation| self.progress.unstored.top_seq(conversation));
-        if asked.conversations.is_empty() {
-            return Ok(prepared);
-        }
-        let mut backoff = Backoff::default();
+        let mut targets_final = self.config.without.target_wait;
         loop {
-            let answer = self.writer.prepare(reign, || batch.ask(&asked)).await?;
+            let asked = batch.question(|conversation| self.progress.unstored.top_seq(conversation));
+            if asked.conversations.is_empty() {
+                return Ok(prepared);
+            }
+            let answer = self.writer.prepare(reign, targets_final, || batch.ask(&asked)).await?;
             if answer.incarnation != reign.incarnation {
                 tracing::warn!(
                     partition = self.writer.partition,
@@ -195,61 +201,58 @@ impl Worker {
                 reign.incarnation = answer.incarnation;
                 continue;
             }
-            let repeat_known = !self.config.without.known_again;
-            match batch.settle(&asked, &answer.conversations, reign.end_at_draw, repeat_known) {
-                Ok(()) => {
-                    for answered in answer.conversations.into_iter().enumerate() {
-                        let (slot, conversation) = answered;
-                        prepared[asked.conversations[slot].conversation] = Some(conversation);
-                    }
-                    return Ok(prepared);
+            let unjudged = batch.unjudged(&asked, &answer.conversations);
+            if !unjudged.is_empty() && !targets_final {
+                targets_final = self.writer.await_appended(TARGET_WAIT_MAX).await?;
+                if !targets_final {
+                    batch.refuse(&unjudged, ErrorCode::ServiceUnavailable);
                 }
-                Err(error) => {
-                    tracing::error!(partition = self.writer.partition, %error, "repo's answer cannot be used");
-                    self.writer.pause(backoff.next_delay()).await?;
-                    // A new epoch waits for the store again, above whose numbers repo goes on.
-                    return Err(Halt::Stale);
-                }
+                continue;
             }
+            let repeat_known = !self.config.without.known_again;
+            if let Err(error) = batch.settle(&asked, &answer.conversations, reign.end_at_draw, repeat_known) {
+                tracing::error!(partition = self.writer.partition, %error, "repo's answer cannot be used");
+                self.writer.pause(Backoff::default().next_delay()).await?;
+                // A new epoch waits for the store again, above whose numbers repo goes on.
+                return Err(Halt::Stale);
+            }
+            for (asked, conversation) in asked.conversations.iter().zip(answer.conversations) {
+                prepared[asked.conversation] = Some(conversation);
+            }
+            return Ok(prepared);
         }
     }
 
     /// Answers and pushes, in upstream order for each gateway. Answers do not wait for presence.
     async fn deliver(&mut self, batch: &Batch, prepared: &Prepared) -> Result<(), Halt> {
-        let recipients = fanout::recipients(batch, prepared);
-        let mut sessions = Sessions::default();
+        let mut audience = Audience::of(batch, prepared, self.config.room_members_max);
+        let users = audience.users(prepared);
         let mut answered = false;
         let mut backoff = Backoff::default();
-        while !recipients.is_empty() {
-            match self.writer.online(&recipients).await {
+        while !users.is_empty() {
+            match self.writer.online(&users).await {
                 Ok(statuses) => {
-                    sessions.add(statuses);
+                    audience.sessions.add(statuses);
                     break;
                 }
                 Err(status) => {
                     if !std::mem::replace(&mut answered, true) {
-                        let mut outgoing = Outgoing::new();
-                        fanout::answers(batch, &mut outgoing);
-                        self.send(batch, outgoing).await?;
+                        self.send(batch, fanout::answers(batch)).await?;
                     }
                     self.writer.failed("GetUsersOnlineStatus", &status, &mut backoff).await?;
                 }
             }
         }
-        let outgoing = fanout::everything(batch, prepared, &sessions, !answered);
-        self.send(batch, outgoing).await
+        let rooms = audience.rooms();
+        let gateways = rooms.iter().map(|room| self.gateways.of(&batch.conversations[*room]));
+        let gateways = futures::future::join_all(gateways).await;
+        audience.gateways.extend(rooms.into_iter().zip(gateways));
+        self.send(batch, fanout::everything(batch, prepared, &audience, !answered)).await
     }
 
     async fn send(&mut self, batch: &Batch, outgoing: Outgoing) -> Result<(), Halt> {
-        let mut by_gateway = Vec::<(u32, Vec<bytes::Bytes>)>::with_capacity(outgoing.len());
-        for (gateway, items) in outgoing {
-            let records = fanout::encode(gateway, items);
-            match by_gateway.last_mut().filter(|(id, _)| *id == gateway.id) {
-                Some((_, all)) => all.extend(records),
-                None => by_gateway.push((gateway.id, records)),
-            }
-        }
-        self.lanes.send(by_gateway, batch.first, batch.created_at_ms).await.map_err(stopped)
+        let parcels = outgoing.parcels(&batch.conversations);
+        self.lanes.send(parcels, batch.first, batch.created_at_ms).await.map_err(stopped)
     }
 
     /// Forgets own claims that persistence has passed; while there are too many, goes on at persistence's pace (B3).

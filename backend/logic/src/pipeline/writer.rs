@@ -104,6 +104,18 @@ impl Writer {
         }
     }
 
+    /// Waits until persistence has passed what is appended in this partition by now; false when that took too long (D3).
+    pub(crate) async fn await_appended(&mut self, wait_max: Duration) -> Result<bool, Halt> {
+        let passed = async {
+            let end = self.end_of(topics::MESSAGES_PERSIST).await?;
+            self.await_persisted(end).await
+        };
+        match tokio::time::timeout(wait_max, passed).await {
+            Ok(passed) => passed.map(|()| true),
+            Err(_) => Ok(false),
+        }
+    }
+
     /// Where persistence stands in this partition; `None` when repo does not answer now.
     pub(crate) async fn persisted(&mut self) -> Option<Offset> {
         let answer = self.pipeline.get_positions(rpc::request(GetPositionsRequest {}, CALL_DEADLINE)).await.ok()?;
@@ -112,9 +124,13 @@ impl Writer {
 
     /// End of the upstream partition now.
     pub(crate) async fn upstream_end(&mut self) -> Result<Offset, Halt> {
+        self.end_of(topics::MESSAGES_UPSTREAM).await
+    }
+
+    async fn end_of(&mut self, topic: &str) -> Result<Offset, Halt> {
         let mut backoff = Backoff::default();
         loop {
-            match self.bus.end_offset(topics::MESSAGES_UPSTREAM, self.partition).await {
+            match self.bus.end_offset(topic, self.partition).await {
                 Ok(end) => return Ok(end),
                 Err(error) => self.bus_failed("end offset", error, &mut backoff).await?,
             }
@@ -125,6 +141,7 @@ impl Writer {
     pub(crate) async fn prepare(
         &mut self,
         reign: &Reign,
+        targets_final: bool,
         question: impl Fn() -> Vec<PrepareConversation>,
     ) -> Result<PrepareMessagesResponse, Halt> {
         let mut backoff = Backoff::default();
@@ -134,7 +151,7 @@ impl Writer {
                 epoch: reign.epoch,
                 incarnation: reign.incarnation,
                 conversations: question(),
-                targets_final: false,
+                targets_final,
             };
             match self.pipeline.prepare_messages(rpc::request(message, CALL_DEADLINE)).await {
                 Ok(answer) => return Ok(answer.into_inner()),
