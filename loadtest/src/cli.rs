@@ -21,6 +21,7 @@ pub struct Cli {
 }
 
 /// The commands.
+#[allow(clippy::large_enum_variant, reason = "there is one, once")]
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a scenario and report.
@@ -31,6 +32,8 @@ pub enum Command {
     },
     /// Check that every acknowledged message of a run stands in history exactly once.
     Audit(AuditArgs),
+    /// Compare the second of two results to the first: ratios with confidence intervals.
+    Compare(CompareArgs),
 }
 
 /// The scenarios.
@@ -67,6 +70,15 @@ pub struct Common {
     /// Write the result as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Write the seconds of the run as a table.
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// Write one page with figures and plots that opens in any browser.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Write the latencies of each second as an HdrHistogram interval log, tags ack and deliver.
+    #[arg(long, value_name = "FILE")]
+    pub hlog: Option<PathBuf>,
     /// Pin the generator to this CPU.
     #[arg(long, value_name = "N")]
     pub cpu: Option<usize>,
@@ -256,6 +268,17 @@ pub struct AuditArgs {
     /// The users of that run.
     #[arg(long, value_name = "FILE")]
     pub tokens: PathBuf,
+}
+
+/// `compare`.
+#[derive(Debug, Clone, Args)]
+pub struct CompareArgs {
+    /// What `run --json` wrote.
+    #[arg(value_name = "A.json")]
+    pub a: PathBuf,
+    /// The same of another run.
+    #[arg(value_name = "B.json")]
+    pub b: PathBuf,
 }
 
 /// `500ms`, `10s`, `2m`, `1h`.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::outbound::Outbound;
+use crate::timeline::Interval;
 use crate::traffic::Window;
 use crate::url::Url;
 
@@ -45,6 +46,11 @@ pub(crate) trait Driver {
 
     /// The steady phase is over: nothing new is sent.
     fn end(&mut self);
+
+    /// What was counted since it was asked last, warm-up included.
+    fn interval(&mut self) -> Interval {
+        Interval::default()
+    }
 
     /// Messages whose fate is not known yet.
     fn outstanding(&self) -> u64;

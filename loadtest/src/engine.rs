@@ -7,7 +7,9 @@ use gochat_ring::{Completion, Completions, Reactor, RingConfig};
 
 use crate::driver::{Driver, Plan};
 use crate::error::LoadError;
+use crate::observer::Observer;
 use crate::sample::{self, Sample};
+use crate::timeline::{Both, Point, Timeline};
 use crate::traffic::Window;
 
 mod clients;
@@ -42,13 +44,7 @@ pub(crate) struct Outcome {
     pub(crate) steady_s: f64,
     pub(crate) generator: Usage,
     pub(crate) server: Option<Usage>,
-}
-
-/// Both sides at one moment.
-#[derive(Debug, Clone, Copy)]
-struct Samples {
-    own: Sample,
-    server: Option<Sample>,
+    pub(crate) timeline: Vec<Point>,
 }
 
 /// The run's clock: nanoseconds since its start.
@@ -78,39 +74,46 @@ pub(crate) fn ring_config(clients: u32, message_bytes: usize) -> RingConfig {
     }
 }
 
-/// Runs `driver` over `reactor` as `plan` says. `say` is told of each phase in a few words.
+/// Runs `driver` over `reactor` as `plan` says. `observer` is told of phases and seconds.
 pub(crate) fn run<R: Reactor, D: Driver>(
     reactor: R,
     config: &RingConfig,
     plan: &Plan,
     driver: &mut D,
-    say: &mut dyn FnMut(&str),
+    observer: &mut dyn Observer,
 ) -> Result<Outcome, LoadError> {
-    let before = samples(plan)?;
     let clock = Clock { epoch: Instant::now() };
-    let mut engine =
-        Engine { completions: Completions::new(config), clients: Clients::new(reactor, plan, driver), clock, plan };
-    say(&format!("connecting {} clients to {}", plan.clients, plan.url.text));
+    let before = samples(plan, clock)?;
+    let mut engine = Engine {
+        completions: Completions::new(config),
+        clients: Clients::new(reactor, plan, driver),
+        clock,
+        plan,
+        timeline: Timeline::new(before, 0..0),
+    };
+    observer.phase(&format!("connecting {} clients to {}", plan.clients, plan.url.text));
     engine.connect()?;
-    let connected = samples(plan)?;
+    let connected = samples(plan, clock)?;
     let begin_ns = clock.now_ns();
     let start_ns = begin_ns + plan.warmup.as_nanos() as u64;
     let window = Window { begin_ns, start_ns, end_ns: start_ns + plan.duration.as_nanos() as u64 };
-    say(&format!(
+    observer.phase(&format!(
         "{} connected; running {:?} after {:?} of warm-up",
         engine.clients.alive(),
         plan.duration,
         plan.warmup
     ));
+    engine.timeline = Timeline::new(Both { at_ns: begin_ns, ..connected }, window.start_ns..window.end_ns);
     engine.clients.driver.begin(window);
-    engine.run_until(window.start_ns)?;
-    let (from, from_ns) = (samples(plan)?, clock.now_ns());
-    engine.run_until(window.end_ns)?;
+    engine.run_until(window.start_ns, observer)?;
+    let from = samples(plan, clock)?;
+    engine.run_until(window.end_ns, observer)?;
     // A server that died takes its figures with it; the connections it dropped fail the run.
-    let (to, to_ns) = (samples(plan).unwrap_or(from), clock.now_ns());
+    let to = samples(plan, clock).unwrap_or(Both { at_ns: clock.now_ns(), ..from });
+    engine.end_interval(observer);
     engine.clients.driver.end();
-    say("waiting for stragglers");
-    engine.drain()?;
+    observer.phase("waiting for stragglers");
+    engine.drain(observer)?;
     engine.close()?;
     let census = std::mem::take(&mut engine.clients.census);
     let established = f64::from(census.connections.established.max(1));
@@ -127,14 +130,16 @@ pub(crate) fn run<R: Reactor, D: Driver>(
     };
     Ok(Outcome {
         census,
-        steady_s: (to_ns - from_ns) as f64 / 1e9,
+        steady_s: (to.at_ns - from.at_ns) as f64 / 1e9,
         generator: usage(before.own, idle.own, from.own, to.own),
         server,
+        timeline: engine.timeline.finish(),
     })
 }
 
-fn samples(plan: &Plan) -> Result<Samples, LoadError> {
-    Ok(Samples { own: sample::own(), server: plan.server_pid.map(sample::server).transpose()? })
+fn samples(plan: &Plan, clock: Clock) -> Result<Both, LoadError> {
+    let server = plan.server_pid.map(sample::server).transpose()?;
+    Ok(Both { at_ns: clock.now_ns(), own: sample::own(), server })
 }
 
 struct Engine<'a, R: Reactor, D: Driver> {
@@ -142,6 +147,7 @@ struct Engine<'a, R: Reactor, D: Driver> {
     clients: Clients<'a, R, D>,
     clock: Clock,
     plan: &'a Plan,
+    timeline: Timeline,
 }
 
 impl<R: Reactor, D: Driver> Engine<'_, R, D> {
@@ -168,25 +174,39 @@ impl<R: Reactor, D: Driver> Engine<'_, R, D> {
     }
 
     /// Lets the driver send and receive until `end_ns`, or until nobody is connected.
-    fn run_until(&mut self, end_ns: u64) -> Result<(), LoadError> {
+    fn run_until(&mut self, end_ns: u64, observer: &mut dyn Observer) -> Result<(), LoadError> {
         loop {
             let now_ns = self.clock.now_ns();
             if now_ns >= end_ns || self.clients.alive() == 0 {
                 return Ok(());
             }
+            if now_ns >= self.timeline.next_ns() {
+                self.end_interval(observer);
+            }
             let due_ns = self.clients.send_due(now_ns).unwrap_or(end_ns);
-            self.turn(due_ns.min(end_ns))?;
+            self.turn(due_ns.min(end_ns).min(self.timeline.next_ns()))?;
+        }
+    }
+
+    fn end_interval(&mut self, observer: &mut dyn Observer) {
+        // A server that died has no figures any more; the run goes on to say so.
+        let server = self.plan.server_pid.and_then(|pid| sample::server(pid).ok());
+        let now = Both { at_ns: self.clock.now_ns(), own: sample::own(), server };
+        let seen = self.clients.driver.interval();
+        self.timeline.end_interval(now, self.clients.alive(), &seen);
+        if let Some(point) = self.timeline.newest() {
+            observer.interval(point, &seen);
         }
     }
 
     /// Waits until every message is accounted for, or `drain_max` has passed.
-    fn drain(&mut self) -> Result<(), LoadError> {
+    fn drain(&mut self, observer: &mut dyn Observer) -> Result<(), LoadError> {
         let give_up_ns = self.clock.now_ns() + self.plan.drain_max.as_nanos() as u64;
         let step_ns = SETTLE.as_nanos() as u64 / 10;
         while self.clients.driver.outstanding() > 0 && self.clock.now_ns() < give_up_ns && self.clients.alive() > 0 {
             self.turn(self.clock.now_ns() + step_ns)?;
         }
-        self.run_until(self.clock.now_ns() + SETTLE.as_nanos() as u64)
+        self.run_until(self.clock.now_ns() + SETTLE.as_nanos() as u64, observer)
     }
 
     fn close(&mut self) -> Result<(), LoadError> {

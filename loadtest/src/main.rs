@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use gochat_loadtest::cli::{Cli, Command};
 use gochat_loadtest::report::Verdict;
-use gochat_loadtest::{LoadError, audit, run};
+use gochat_loadtest::{LoadError, audit, compare, output, run};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -26,13 +26,15 @@ fn main() -> ExitCode {
 fn execute(command: Command) -> Result<ExitCode, LoadError> {
     let good = match command {
         Command::Run { scenario } => {
-            let json = scenario.common().json.clone();
+            let common = scenario.common().clone();
             let report = run(scenario)?;
-            let _ = write!(std::io::stdout(), "{report}");
-            if let Some(path) = json {
-                report.write(&path)?;
-            }
+            output::write(&report, &common)?;
             report.verdict == Verdict::Ok
+        }
+        Command::Compare(args) => {
+            let comparison = compare::run(&args.a, &args.b)?;
+            let _ = write!(std::io::stdout(), "{comparison}");
+            true
         }
         Command::Audit(args) => {
             let findings = audit::run(&args)?;

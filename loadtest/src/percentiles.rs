@@ -1,7 +1,7 @@
 //! Latency histograms and the percentiles a report shows. Takes nanoseconds, gives microseconds.
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The longest latency told apart: ten minutes.
 const NANOS_MAX: u64 = 600_000_000_000;
@@ -24,6 +24,11 @@ impl Latencies {
         if let Some(histogram) = &mut self.histogram {
             histogram.saturating_record(nanos.max(1));
         }
+    }
+
+    /// The histogram, for a log of histograms.
+    pub(crate) fn histogram(&self) -> Option<&Histogram<u64>> {
+        self.histogram.as_ref()
     }
 
     /// How many were counted.
@@ -54,7 +59,7 @@ impl Default for Latencies {
 }
 
 /// Microseconds at the usual percentiles.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
     /// Median.
     pub p50: f64,

@@ -2,15 +2,14 @@
 
 use std::fmt;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use serde::Serialize;
 
 pub use crate::engine::Connections;
-use crate::error::LoadError;
 use crate::ledger::Messages;
 use crate::percentiles::Percentiles;
+use crate::timeline::Point;
 
 /// Version of the JSON form; a field that changes its meaning or goes away raises it.
 pub const SCHEMA: u32 = 1;
@@ -25,6 +24,17 @@ pub enum Verdict {
     Failed,
     /// The generator was the bottleneck: the figures say nothing about the server.
     Invalid,
+}
+
+impl Verdict {
+    /// As people read it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Verdict::Ok => "ok",
+            Verdict::Failed => "FAILED",
+            Verdict::Invalid => "INVALID",
+        }
+    }
 }
 
 /// A whole result.
@@ -47,6 +57,8 @@ pub struct Report {
     pub latency_us: LatencyMicros,
     /// How late the generator sent (open loop).
     pub lag_us: Option<Percentiles>,
+    /// Second by second, warm-up included.
+    pub timeline: Vec<Point>,
     /// This tool's cost.
     pub generator: Cost,
     /// The server's cost, with --server-pid.
@@ -156,24 +168,19 @@ impl Environment {
 }
 
 impl Report {
-    /// Writes the JSON form.
-    pub fn write(&self, path: &Path) -> Result<(), LoadError> {
-        let failure = |why: String| LoadError::File { path: path.to_owned(), why };
-        let mut json = serde_json::to_vec_pretty(self).map_err(|e| failure(e.to_string()))?;
-        json.push(b'\n');
-        fs::write(path, json).map_err(|e| failure(e.to_string()))
+    /// The JSON form.
+    ///
+    /// # Errors
+    /// A figure is not a number.
+    pub fn json(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string_pretty(self).map(|json| json + "\n")
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = match self.verdict {
-            Verdict::Ok => "ok",
-            Verdict::Failed => "FAILED",
-            Verdict::Invalid => "INVALID",
-        };
         let label = &self.label;
-        write!(f, "{verdict}: {} ({}), {:.1} s", label.scenario, label.protocol, label.duration_s)?;
+        write!(f, "{}: {} ({}), {:.1} s", self.verdict.text(), label.scenario, label.protocol, label.duration_s)?;
         match (label.rate, label.in_flight) {
             (Some(rate), _) => writeln!(f, ", open loop at {rate}/s")?,
             (_, Some(in_flight)) => writeln!(f, ", closed loop, {in_flight} in flight each")?,

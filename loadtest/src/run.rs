@@ -1,6 +1,5 @@
 //! One run from its arguments to its report: preparation over HTTP, the reactor, the scenario, the verdict.
 
-use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,6 +16,7 @@ use crate::driver::{Driver, Plan};
 use crate::engine::{self, Outcome, Usage};
 use crate::error::LoadError;
 use crate::message::{CLIENTS_MAX, mix};
+use crate::observer::{Progress, say};
 use crate::report::{Cost, Environment, Label, LatencyMicros, Rates, Report, SCHEMA};
 use crate::sample;
 use crate::scenario::{Chat, ChatSetup, ECHO_SIZE_MIN, Echo, Idle, Publish, PublishSetup, ROOM};
@@ -160,10 +160,14 @@ fn drive<D: Driver>(
     }
     let config = engine::ring_config(plan.clients, size);
     let kind = probe(common.reactor)?.kind;
+    let mut progress = Progress::new(common.hlog.as_deref())?;
     let outcome = match kind {
-        ReactorKind::Uring => engine::run(Uring::new(&config)?, &config, plan, driver, &mut say)?,
-        ReactorKind::Epoll | ReactorKind::Sim => engine::run(Epoll::new(&config)?, &config, plan, driver, &mut say)?,
+        ReactorKind::Uring => engine::run(Uring::new(&config)?, &config, plan, driver, &mut progress)?,
+        ReactorKind::Epoll | ReactorKind::Sim => {
+            engine::run(Epoll::new(&config)?, &config, plan, driver, &mut progress)?
+        }
     };
+    progress.finish()?;
     Ok((kind.name(), outcome))
 }
 
@@ -238,16 +242,9 @@ fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Opt
         rates,
         latency_us,
         lag_us,
+        timeline: outcome.timeline,
         generator,
         server,
         environment: Environment::here(reactor),
-    }
-}
-
-/// Progress, for people only.
-fn say(what: &str) {
-    let mut stderr = std::io::stderr();
-    if stderr.is_terminal() {
-        let _ = writeln!(stderr, "{what}");
     }
 }

@@ -6,6 +6,7 @@ use crate::ledger::{Ledger, Messages};
 use crate::message::Key;
 use crate::percentiles::Latencies;
 use crate::schedule::{Arrivals, Load, Pauses};
+use crate::timeline::Interval;
 
 /// The steady phase, in nanoseconds of the run's clock; only what was meant to be sent in it is measured.
 #[derive(Debug, Clone, Copy, Default)]
@@ -84,6 +85,7 @@ pub(crate) struct Traffic<A> {
     pauses: Pauses,
     stopped: bool,
     measured: Measured,
+    interval: Interval,
 }
 
 impl<A: Account> Traffic<A> {
@@ -97,6 +99,7 @@ impl<A: Account> Traffic<A> {
             pauses: Pauses::default(),
             stopped: true,
             measured: Measured::default(),
+            interval: Interval::default(),
         }
     }
 
@@ -152,12 +155,15 @@ impl<A: Account> Traffic<A> {
             self.measured.lag.record(now_ns.saturating_sub(intended_ns));
         }
         self.measured.in_window.sent += u64::from(self.window.contains(now_ns));
+        self.interval.sent += 1;
         self.ledger.send(client, intended_ns)
     }
 
     /// Counts an acknowledgement's latency.
     pub(crate) fn acked(&mut self, intended_ns: u64, now_ns: u64) {
         self.measured.in_window.acked += u64::from(self.window.contains(now_ns));
+        self.interval.acked += 1;
+        self.interval.ack.record(now_ns.saturating_sub(intended_ns));
         if self.window.contains(intended_ns) {
             self.measured.ack.record(now_ns.saturating_sub(intended_ns));
         }
@@ -166,6 +172,8 @@ impl<A: Account> Traffic<A> {
     /// Counts a delivery's latency.
     pub(crate) fn delivered(&mut self, intended_ns: u64, now_ns: u64) {
         self.measured.in_window.delivered += u64::from(self.window.contains(now_ns));
+        self.interval.delivered += 1;
+        self.interval.deliver.record(now_ns.saturating_sub(intended_ns));
         if self.window.contains(intended_ns) {
             self.measured.deliver.record(now_ns.saturating_sub(intended_ns));
         }
@@ -188,6 +196,11 @@ impl<A: Account> Traffic<A> {
         if self.answered() {
             self.pauses.add(at_ns, client);
         }
+    }
+
+    /// What was counted since it was asked last.
+    pub(crate) fn interval(&mut self) -> Interval {
+        std::mem::take(&mut self.interval)
     }
 
     /// Judges what is still open.

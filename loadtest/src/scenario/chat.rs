@@ -12,6 +12,7 @@ use crate::ledger::{Delivery, Ledger, Route};
 use crate::message::{Key, Pattern, parse_id, write_id};
 use crate::outbound::{Outbound, State};
 use crate::schedule::Load;
+use crate::timeline::Interval;
 use crate::tokens::User;
 use crate::traffic::{Measured, Traffic, Window};
 
@@ -168,6 +169,10 @@ impl Driver for Chat {
 
     fn end(&mut self) {
         self.traffic.end();
+    }
+
+    fn interval(&mut self) -> Interval {
+        self.traffic.interval()
     }
 
     fn outstanding(&self) -> u64 {

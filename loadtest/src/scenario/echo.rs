@@ -7,6 +7,7 @@ use crate::ledger::{Delivery, Ledger, Route};
 use crate::message::{KEY_DIGITS, Key, Pattern};
 use crate::outbound::Outbound;
 use crate::schedule::Load;
+use crate::timeline::Interval;
 use crate::traffic::{Measured, Traffic, Window};
 
 /// The shortest message: a key.
@@ -80,6 +81,10 @@ impl Driver for Echo {
 
     fn end(&mut self) {
         self.traffic.end();
+    }
+
+    fn interval(&mut self) -> Interval {
+        self.traffic.interval()
     }
 
     fn outstanding(&self) -> u64 {

@@ -11,6 +11,7 @@ use crate::ledger::Delivery;
 use crate::message::{Pattern, parse_id, write_id};
 use crate::outbound::{Outbound, State};
 use crate::schedule::Load;
+use crate::timeline::Interval;
 use crate::tokens::User;
 use crate::traffic::{Measured, Traffic, Window};
 
@@ -136,6 +137,10 @@ impl Driver for Publish {
 
     fn end(&mut self) {
         self.traffic.end();
+    }
+
+    fn interval(&mut self) -> Interval {
+        self.traffic.interval()
     }
 
     fn outstanding(&self) -> u64 {
