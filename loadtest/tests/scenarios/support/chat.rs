@@ -36,8 +36,8 @@ const AT: i64 = 5;
 struct Chat {
     seq: i64,
     stored: Vec<Value>,
-    /// A delivery that waits for the next.
-    held: Option<Value>,
+    /// A delivery that waits for the next to the same user.
+    held: Option<(String, Value)>,
 }
 
 #[derive(Default)]
@@ -162,13 +162,13 @@ fn accept(state: &Shared, sender: &str, data: &Value, fault: Fault) {
         Fault::NotDelivered => vec![],
         Fault::DeliveredTwice => vec![push.clone(), push.clone()],
         Fault::Reordered => {
-            chat.held = Some(push.clone());
+            chat.held = Some((peer.to_owned(), push.clone()));
             vec![]
         }
         _ => vec![push.clone()],
     };
     if fault != Fault::Reordered {
-        pushes.extend(chat.held.take());
+        pushes.extend(chat.held.take_if(|(held_for, _)| held_for == peer).map(|(_, push)| push));
     }
     // Pushed under the lock, so that a conversation's order is that of its numbers.
     let told = if fault == Fault::Renumbered { seq + 1000 } else { seq };
