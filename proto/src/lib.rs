@@ -6,6 +6,7 @@
 
 pub mod close_codes;
 pub mod codes;
+pub mod contract;
 pub mod events;
 pub mod failure;
 pub mod frames;

@@ -105,10 +105,13 @@ impl From<wire::Message> for Message {
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Conversation {
     #[serde(flatten)]
+    #[schema(inline)]
     identity: Identity,
     #[serde(flatten)]
+    #[schema(inline)]
     state: State,
     #[serde(flatten)]
+    #[schema(inline)]
     view: View,
 }
 

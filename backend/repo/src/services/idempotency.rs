@@ -4,7 +4,9 @@ use super::fail;
 use bytes::Bytes;
 use gochat_infra::cache::{Cache, Entry};
 use gochat_proto::im::repo::v1::idempotency_service_server::IdempotencyService;
-use gochat_proto::im::repo::v1::{CheckOrSetRequest, CheckOrSetResponse, ClearRequest, ClearResponse};
+use gochat_proto::im::repo::v1::{
+    CheckOrSetRequest, CheckOrSetResponse, ClearRequest, ClearResponse, SetRequest, SetResponse,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Request, Response, Status};
@@ -22,13 +24,17 @@ fn key_of(key: &str) -> Result<String, Status> {
     }
 }
 
+fn lifetime(seconds: i32) -> Result<Duration, Status> {
+    let seconds = u64::try_from(seconds).ok().filter(|s| *s > 0);
+    seconds.map(Duration::from_secs).ok_or_else(|| fail::invalid("ttl_seconds is not positive"))
+}
+
 #[tonic::async_trait]
 impl IdempotencyService for Idempotency {
     async fn check_or_set(&self, request: Request<CheckOrSetRequest>) -> Result<Response<CheckOrSetResponse>, Status> {
         let request = request.into_inner();
         let key = key_of(&request.key)?;
-        let seconds = u64::try_from(request.ttl_seconds).ok().filter(|s| *s > 0);
-        let ttl = Duration::from_secs(seconds.ok_or_else(|| fail::invalid("ttl_seconds is not positive"))?);
+        let ttl = lifetime(request.ttl_seconds)?;
         let entry = Entry { key: key.clone(), value: Bytes::from(request.value), ttl: Some(ttl) };
         let first = self.cache.set_if_absent(entry).await.map_err(fail::cache)?;
         let mut existing_value = String::new();
@@ -36,6 +42,14 @@ impl IdempotencyService for Idempotency {
             existing_value = String::from_utf8_lossy(&value).into_owned();
         }
         Ok(Response::new(CheckOrSetResponse { first, existing_value }))
+    }
+
+    async fn set(&self, request: Request<SetRequest>) -> Result<Response<SetResponse>, Status> {
+        let request = request.into_inner();
+        let (key, ttl) = (key_of(&request.key)?, lifetime(request.ttl_seconds)?);
+        let entry = Entry { key, value: Bytes::from(request.value), ttl: Some(ttl) };
+        self.cache.set(vec![entry]).await.map_err(fail::cache)?;
+        Ok(Response::new(SetResponse {}))
     }
 
     async fn clear(&self, request: Request<ClearRequest>) -> Result<Response<ClearResponse>, Status> {
