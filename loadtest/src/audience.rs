@@ -1,4 +1,4 @@
-//! The account of messages that everybody in a room receives but their sender: who has which, when the last one had it, and
+//! The account of messages that everybody in a room receives: who has which, when the last one had it, and
 //! what went wrong. Knows no sockets, no JSON and no clock.
 
 use std::collections::VecDeque;
@@ -24,6 +24,15 @@ struct Open {
     missing: u32,
 }
 
+/// Whom messages reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Everybody but the sender, who gets an acknowledgement.
+    Others,
+    /// Everybody; there are no acknowledgements.
+    All,
+}
+
 /// What a delivery was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Arrival {
@@ -36,25 +45,30 @@ pub(crate) struct Arrival {
 /// The account of one room.
 #[derive(Debug)]
 pub(crate) struct Audience {
+    reach: Reach,
     clients: u32,
     /// Number of the message at the front of `open`.
     base: u64,
     open: VecDeque<Open>,
     unfinished: u64,
-    /// For each client the highest position seen, plus one.
-    positions: Vec<u32>,
+    /// Clients that send: without numbers of the room, order is judged for each of them.
+    senders: usize,
+    /// For each client the highest number seen, plus one; without numbers of the room, of each sender.
+    positions: Vec<u64>,
     messages: Messages,
 }
 
 impl Audience {
-    /// Of clients 0 to `clients - 1`.
-    pub(crate) fn new(clients: u32) -> Audience {
+    /// Of clients 0 to `clients - 1`, the first `senders` of which send.
+    pub(crate) fn new(reach: Reach, clients: u32, senders: u32) -> Audience {
         Audience {
+            reach,
             clients,
             base: 0,
             open: VecDeque::new(),
             unfinished: 0,
-            positions: vec![0; clients as usize],
+            senders: senders as usize,
+            positions: vec![0; clients as usize * if reach == Reach::All { senders as usize } else { 1 }],
             messages: Messages::default(),
         }
     }
@@ -66,8 +80,9 @@ impl Audience {
         }
         let number = self.base + self.open.len() as u64;
         let have = vec![0; (self.clients as usize).div_ceil(WORD_BITS)].into_boxed_slice();
-        let missing = self.clients.saturating_sub(1);
-        self.open.push_back(Open { intended_ns, sender: client, seq: 0, acked: false, refused: false, have, missing });
+        let acked = self.reach == Reach::All;
+        let missing = self.clients - u32::from(self.reach == Reach::Others);
+        self.open.push_back(Open { intended_ns, sender: client, seq: 0, acked, refused: false, have, missing });
         self.unfinished += 1;
         self.messages.sent += 1;
         Key::new(client, number)
@@ -107,7 +122,7 @@ impl Audience {
             self.messages.corrupted += 1;
             return None;
         }
-        if client == key.client() {
+        if client == key.client() && self.reach == Reach::Others {
             self.messages.foreign += 1;
             return None;
         }
@@ -130,9 +145,13 @@ impl Audience {
             return None;
         }
         self.messages.delivered += 1;
-        if let (Some(seq), Some(next)) = (seq, self.positions.get_mut(client as usize)) {
-            self.messages.reordered += u64::from(seq < *next);
-            *next = (*next).max(seq + 1);
+        let (line, number) = match seq {
+            Some(seq) => (client as usize, u64::from(seq)),
+            None => (client as usize * self.senders + key.client() as usize, key.number()),
+        };
+        if let Some(next) = self.positions.get_mut(line) {
+            self.messages.reordered += u64::from(number < *next);
+            *next = (*next).max(number + 1);
         }
         Some(arrival)
     }
@@ -191,7 +210,7 @@ mod tests {
 
     #[test]
     fn the_last_of_a_room_is_told_apart() {
-        let mut audience = Audience::new(4);
+        let mut audience = Audience::new(Reach::Others, 4, 2);
         let key = audience.send(1, 7);
         assert_eq!(deliver(&mut audience, 0, key, 1), Some(false));
         assert_eq!(audience.acked(1, key, 1), Some(First { intended_ns: 7 }));
@@ -203,8 +222,26 @@ mod tests {
     }
 
     #[test]
+    fn who_hears_itself_needs_no_acknowledgement() {
+        let mut audience = Audience::new(Reach::All, 2, 2);
+        let deliver = |audience: &mut Audience, client, key| {
+            let delivery = Delivery { client, key, seq: None, intact: true, redelivered: false };
+            audience.delivered(delivery).map(|arrival| arrival.is_last)
+        };
+        let [a, b, c] = [audience.send(1, 7), audience.send(0, 8), audience.send(1, 9)];
+        assert_eq!(deliver(&mut audience, 1, a), Some(false));
+        assert_eq!(deliver(&mut audience, 0, b), Some(false));
+        assert_eq!(deliver(&mut audience, 1, c), Some(false));
+        // Another sender's older message is in order, the same sender's is not.
+        assert_eq!(deliver(&mut audience, 1, b), Some(true));
+        assert_eq!((deliver(&mut audience, 0, c), deliver(&mut audience, 0, a)), (Some(true), Some(true)));
+        assert_eq!(audience.unfinished(), 0);
+        assert_eq!(audience.close(), Messages { sent: 3, delivered: 6, reordered: 1, ..Messages::default() });
+    }
+
+    #[test]
     fn every_fault_is_counted_as_what_it_is() {
-        let mut audience = Audience::new(3);
+        let mut audience = Audience::new(Reach::Others, 3, 1);
         let keys: Vec<Key> = (0..4).map(|_| audience.send(0, 0)).collect();
         for (at, key) in keys.iter().enumerate().take(3) {
             audience.acked(0, *key, at as u32 + 1);

@@ -45,7 +45,7 @@ pub enum Scenario {
     Connect(ConnectArgs),
     /// Pairs of GoChat users write to each other in single chats.
     Single(SingleArgs),
-    /// Some clients write to GoChat's world room, everybody else in it receives.
+    /// Some clients write to a room, everybody in it receives.
     Publish(PublishArgs),
 }
 
@@ -232,24 +232,33 @@ pub struct PublishArgs {
     /// Load.
     #[command(flatten)]
     pub load: LoadArgs,
-    /// What the server speaks.
-    #[arg(long, default_value = "gochat")]
-    pub protocol: ChatProtocol,
-    /// Clients, each a user in the room.
+    /// What the server speaks; gochat needs --tokens.
+    #[arg(long, default_value = "raw-publish")]
+    pub protocol: PublishProtocol,
+    /// Clients, all in one room.
     #[arg(long, default_value_t = 1000)]
     pub connections: u32,
     /// How many of them send.
     #[arg(long, default_value_t = 1)]
     pub publishers: u32,
-    /// Characters of a message, at most 5000.
+    /// gochat: characters of a message, at most 5000; raw-publish: bytes, at least 16.
     #[arg(long, default_value_t = 150)]
     pub size: usize,
     /// Lines user_id,username,access_token, as from `gochat user mint`.
     #[arg(long, value_name = "FILE")]
-    pub tokens: PathBuf,
+    pub tokens: Option<PathBuf>,
 }
 
-/// Servers that `run single` and `run publish` know.
+/// Servers that `run publish` knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PublishProtocol {
+    /// Sends every message to all connections, the sender's too, unchanged.
+    RawPublish,
+    /// GoChat's world room.
+    Gochat,
+}
+
+/// Servers that `run single` knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ChatProtocol {
     /// GoChat.
@@ -327,7 +336,8 @@ mod tests {
             "x run connect --protocol gochat --url http://127.0.0.1:8080 --connections 15000 --hold 30s --tokens t.csv",
             "x run single --protocol gochat --url http://127.0.0.1:8080 --pairs 500 --rate 5000 --acked a.jsonl",
             "x run single --protocol gochat --url http://127.0.0.1:8080 --pairs 500 --in-flight 16 --server-pid 7",
-            "x run publish --url http://127.0.0.1:8080 --connections 10000 --rate 5 --tokens t.csv --server-pid 7",
+            "x run publish --protocol raw-publish --url ws://127.0.0.1:9002/ --connections 10 --publishers 3 --in-flight 4",
+            "x run publish --protocol gochat --url http://127.0.0.1:8080 --connections 10000 --rate 5 --tokens t.csv --server-pid 7",
             "x audit --acked a.jsonl --url http://127.0.0.1:8080 --tokens t.csv",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap();
@@ -337,7 +347,7 @@ mod tests {
             "x run echo --url ws://a/ --rate 0",
             "x run echo --url ws://a/ --duration 10",
             "x run echo --url ws://a/ --reactor kqueue",
-            "x run publish --url http://a/",
+            "x run publish --protocol echo --url http://a/",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

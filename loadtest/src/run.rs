@@ -10,7 +10,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::acked::AckedLog;
 use crate::api;
 use crate::cli::{
-    Common, ConnectArgs, ConnectProtocol, EchoArgs, Payload, PublishArgs, Scenario, SingleArgs, check_size,
+    Common, ConnectArgs, ConnectProtocol, EchoArgs, Payload, PublishArgs, PublishProtocol, Scenario, SingleArgs,
+    check_size,
 };
 use crate::driver::{Driver, Plan};
 use crate::engine::{self, Outcome, Usage};
@@ -19,7 +20,7 @@ use crate::message::{CLIENTS_MAX, mix};
 use crate::observer::{Progress, say};
 use crate::report::{Cost, Environment, Label, LatencyMicros, Rates, Report, SCHEMA};
 use crate::sample;
-use crate::scenario::{Chat, ChatSetup, ECHO_SIZE_MIN, Echo, Idle, Publish, PublishSetup, ROOM};
+use crate::scenario::{Chat, ChatSetup, ECHO_SIZE_MIN, Echo, Idle, Publish, PublishSetup, RAW_SIZE_MIN, ROOM, Speech};
 use crate::schedule::Load;
 use crate::tokens::{self, User};
 use crate::traffic::Measured;
@@ -29,6 +30,8 @@ use crate::verdict::{self, Busy};
 /// Descriptors the tool needs beside its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
 const ECHO_SIZE_MAX: usize = 16 << 20;
+const NEEDS_TOKENS: &str =
+    "--protocol gochat needs --tokens FILE: make one with `gochat user mint --count N --out FILE`";
 /// Characters of a message that GoChat accepts.
 const CHAT_SIZE_MAX: usize = 5000;
 
@@ -62,8 +65,7 @@ fn connect(args: &ConnectArgs) -> Result<Report, LoadError> {
     let (protocol, tokens) = match (args.protocol, &args.tokens) {
         (ConnectProtocol::RawEcho, _) => ("raw-echo", None),
         (ConnectProtocol::Gochat, None) => {
-            let why = "--protocol gochat needs --tokens FILE: make one with `gochat user mint --count N --out FILE`";
-            return Err(LoadError::Arguments(why.to_owned()));
+            return Err(LoadError::Arguments(NEEDS_TOKENS.to_owned()));
         }
         (ConnectProtocol::Gochat, Some(path)) => {
             plan.url.target = chat_path(&plan.url);
@@ -94,20 +96,30 @@ fn single(args: &SingleArgs) -> Result<Report, LoadError> {
 }
 
 fn publish(args: &PublishArgs) -> Result<Report, LoadError> {
-    check_size(args.size, 1..=CHAT_SIZE_MAX)?;
     if args.publishers == 0 || args.publishers > args.connections {
         return Err(LoadError::Arguments("--publishers must be 1 to --connections".to_owned()));
     }
     let mut plan = plan(&args.common, args.connections, args.load.warmup, args.load.duration)?;
-    let users = tokens::read(&args.tokens, args.connections as usize)?;
-    say(&format!("{} users join the room {ROOM}", users.len()));
-    api::join_world(&plan.url, &users)?;
-    plan.url.target = chat_path(&plan.url);
+    let (protocol, speech) = match (args.protocol, &args.tokens) {
+        (PublishProtocol::RawPublish, _) => {
+            check_size(args.size, RAW_SIZE_MIN..=ECHO_SIZE_MAX)?;
+            ("raw-publish", Speech::Raw)
+        }
+        (PublishProtocol::Gochat, None) => return Err(LoadError::Arguments(NEEDS_TOKENS.to_owned())),
+        (PublishProtocol::Gochat, Some(path)) => {
+            check_size(args.size, 1..=CHAT_SIZE_MAX)?;
+            let users = tokens::read(path, args.connections as usize)?;
+            say(&format!("{} users join the room {ROOM}", users.len()));
+            api::join_world(&plan.url, &users)?;
+            plan.url.target = chat_path(&plan.url);
+            ("gochat", Speech::Gochat { users, run: plan.seed as u32 })
+        }
+    };
     let load = args.load.load();
-    let setup = PublishSetup { users, publishers: args.publishers, load, size: args.size, run: plan.seed as u32 };
+    let setup = PublishSetup { speech, clients: args.connections, publishers: args.publishers, load, size: args.size };
     let mut driver = Publish::new(setup);
     let ran = drive(&args.common, &plan, &mut driver, args.size)?;
-    Ok(report(label("publish", "gochat", Some(load), Some(args.size)), &plan, ran, Some(driver.finish())))
+    Ok(report(label("publish", protocol, Some(load), Some(args.size)), &plan, ran, Some(driver.finish())))
 }
 
 fn users(args: &SingleArgs, url: &Url, run: u32, count: usize) -> Result<Vec<User>, LoadError> {

@@ -9,7 +9,7 @@ mod publish;
 pub(crate) use chat::{Chat, ChatSetup};
 pub(crate) use echo::{Echo, SIZE_MIN as ECHO_SIZE_MIN};
 pub(crate) use idle::Idle;
-pub(crate) use publish::{Publish, PublishSetup, ROOM};
+pub(crate) use publish::{Publish, PublishSetup, RAW_SIZE_MIN, ROOM, Speech};
 
 /// What helps against an error code.
 fn hint(code: &str) -> &'static str {

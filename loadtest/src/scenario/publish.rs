@@ -1,14 +1,15 @@
-//! One room of GoChat: some clients write to the world room, everybody else in it receives each message once.
+//! One room: some clients write, everybody receives each message once. GoChat's world room, or any server that sends every
+//! message to all.
 
 use std::collections::BTreeMap;
 
 use gochat_ws::Opcode;
 
 use super::frames::{Data, Frame, write_send};
-use crate::audience::Audience;
+use crate::audience::{Audience, Reach};
 use crate::driver::{Driver, Incoming};
 use crate::ledger::Delivery;
-use crate::message::{Pattern, parse_id, write_id};
+use crate::message::{KEY_DIGITS, Key, Pattern, parse_id, write_id};
 use crate::outbound::{Outbound, State};
 use crate::schedule::Load;
 use crate::timeline::Interval;
@@ -20,17 +21,28 @@ pub(crate) const ROOM: &str = "world";
 /// How long a sender waits after a refusal that says nothing about it.
 const RETRY_NS: u64 = 100_000_000;
 
+/// What the server speaks.
+#[derive(Debug)]
+pub(crate) enum Speech {
+    /// GoChat: one user for each client, all in the room.
+    Gochat { users: Vec<User>, run: u32 },
+    /// Every message goes to every connection, its sender too, as it is. A message begins with its key.
+    Raw,
+}
+
+/// Bytes of a raw message at least.
+pub(crate) const RAW_SIZE_MIN: usize = KEY_DIGITS;
+
 /// What the scenario needs from its preparation.
 #[derive(Debug)]
 pub(crate) struct PublishSetup {
-    /// One for each client, all in the room; the first `publishers` of them send.
-    pub(crate) users: Vec<User>,
+    pub(crate) speech: Speech,
+    pub(crate) clients: u32,
+    /// The first so many send.
     pub(crate) publishers: u32,
     pub(crate) load: Load,
-    /// Characters of a message.
+    /// Characters of a message; raw: bytes, at least [`RAW_SIZE_MIN`].
     pub(crate) size: usize,
-    /// Tells this run's messages from others'.
-    pub(crate) run: u32,
 }
 
 /// The `publish` scenario.
@@ -38,20 +50,22 @@ pub(crate) struct PublishSetup {
 pub(crate) struct Publish {
     traffic: Traffic<Audience>,
     pattern: Pattern,
-    users: Vec<User>,
-    run: u32,
+    speech: Speech,
     payload: Vec<u8>,
     errors: BTreeMap<String, u64>,
 }
 
 impl Publish {
     pub(crate) fn new(setup: PublishSetup) -> Publish {
-        let audience = Audience::new(setup.users.len() as u32);
+        let (reach, key_bytes) = match setup.speech {
+            Speech::Gochat { .. } => (Reach::Others, 0),
+            Speech::Raw => (Reach::All, KEY_DIGITS),
+        };
+        let audience = Audience::new(reach, setup.clients, setup.publishers);
         Publish {
             traffic: Traffic::new(audience, setup.load, (0..setup.publishers).collect()),
-            pattern: Pattern::new(setup.size),
-            users: setup.users,
-            run: setup.run,
+            pattern: Pattern::new(setup.size - key_bytes),
+            speech: setup.speech,
             payload: Vec::with_capacity(512),
             errors: BTreeMap::new(),
         }
@@ -68,12 +82,20 @@ impl Publish {
         }
         let key = self.traffic.sending(client, intended_ns, now_ns);
         self.payload.clear();
-        write_send(ROOM, self.pattern.content(key), |out| write_id(self.run, key, out), &mut self.payload);
+        match &self.speech {
+            Speech::Gochat { run, .. } => {
+                write_send(ROOM, self.pattern.content(key), |out| write_id(*run, key, out), &mut self.payload);
+            }
+            Speech::Raw => {
+                self.payload.extend_from_slice(&key.digits());
+                self.payload.extend_from_slice(self.pattern.content(key));
+            }
+        }
         out.frame(client, Opcode::Text, &self.payload);
     }
 
-    fn acknowledged(&mut self, out: &mut Outbound, client: u32, data: &Data<'_>, now_ns: u64) {
-        let Some(key) = parse_id(self.run, data.client_msg_id.as_str()) else { return };
+    fn acknowledged(&mut self, out: &mut Outbound, client: u32, run: u32, data: &Data<'_>, now_ns: u64) {
+        let Some(key) = parse_id(run, data.client_msg_id.as_str()) else { return };
         let Some(first) = self.traffic.ledger.acked(client, key, data.seq) else { return };
         self.traffic.acked(first.intended_ns, now_ns);
         if self.traffic.answered() {
@@ -81,11 +103,15 @@ impl Publish {
         }
     }
 
-    fn arrived(&mut self, client: u32, data: &Data<'_>, now_ns: u64) {
+    fn arrived(&mut self, client: u32, run: u32, data: &Data<'_>, now_ns: u64) {
         // What others say in the room is not this run's business.
-        let Some(key) = parse_id(self.run, data.of_sender.as_str()) else { return };
+        let Some(key) = parse_id(run, data.of_sender.as_str()) else { return };
         let intact = data.content.as_str().as_bytes() == self.pattern.content(key);
         let delivery = Delivery { client, key, seq: Some(data.seq), intact, redelivered: data.redelivered };
+        self.delivered(delivery, now_ns);
+    }
+
+    fn delivered(&mut self, delivery: Delivery, now_ns: u64) {
         let Some(arrival) = self.traffic.ledger.delivered(delivery) else { return };
         self.traffic.delivered(arrival.intended_ns, now_ns);
         if arrival.is_last {
@@ -93,10 +119,20 @@ impl Publish {
         }
     }
 
-    fn refused(&mut self, client: u32, data: &Data<'_>, now_ns: u64) {
+    /// A raw message: the order of sending is the only one there is, and of one sender only.
+    fn arrived_raw(&mut self, out: &mut Outbound, client: u32, bytes: &[u8], now_ns: u64) {
+        let Some(key) = Key::parse(bytes) else { return self.traffic.ledger.unreadable() };
+        let intact = bytes.get(KEY_DIGITS..) == Some(self.pattern.content(key));
+        self.delivered(Delivery { client, key, seq: None, intact, redelivered: false }, now_ns);
+        if key.client() == client && self.traffic.answered() {
+            self.send(out, client, now_ns, now_ns);
+        }
+    }
+
+    fn refused(&mut self, client: u32, run: u32, data: &Data<'_>, now_ns: u64) {
         *self.errors.entry(format!("error {}{}", data.code.as_str(), super::hint(data.code.as_str()))).or_default() +=
             1;
-        let key = parse_id(self.run, data.details.client_msg_id.as_str());
+        let key = parse_id(run, data.details.client_msg_id.as_str());
         if key.is_some_and(|key| self.traffic.ledger.refused(client, key)) {
             let wait_ns = u64::from(data.details.retry_after) * 1_000_000_000;
             self.traffic.pause(client, now_ns + wait_ns.max(RETRY_NS));
@@ -106,11 +142,16 @@ impl Publish {
 
 impl Driver for Publish {
     fn authorization(&self, client: u32) -> Option<String> {
-        self.users.get(client as usize).map(|user| format!("Bearer {}", user.access_token))
+        match &self.speech {
+            Speech::Gochat { users, .. } => {
+                users.get(client as usize).map(|user| format!("Bearer {}", user.access_token))
+            }
+            Speech::Raw => None,
+        }
     }
 
     fn awaits_greeting(&self) -> bool {
-        true
+        matches!(self.speech, Speech::Gochat { .. })
     }
 
     fn begin(&mut self, window: Window) {
@@ -125,11 +166,15 @@ impl Driver for Publish {
     }
 
     fn received(&mut self, out: &mut Outbound, client: u32, message: Incoming<'_>, now_ns: u64) {
+        let run = match self.speech {
+            Speech::Gochat { run, .. } => run,
+            Speech::Raw => return self.arrived_raw(out, client, message.bytes(), now_ns),
+        };
         let Some(frame) = Frame::parse(message.bytes()) else { return self.traffic.ledger.unreadable() };
         match frame.kind() {
-            "new-message" => self.arrived(client, &frame.data, now_ns),
-            "message-ack" => self.acknowledged(out, client, &frame.data, now_ns),
-            "error" => self.refused(client, &frame.data, now_ns),
+            "new-message" => self.arrived(client, run, &frame.data, now_ns),
+            "message-ack" => self.acknowledged(out, client, run, &frame.data, now_ns),
+            "error" => self.refused(client, run, &frame.data, now_ns),
             "connected" if out.state(client) == State::Greeting => out.set_state(client, State::Ready),
             _ => {}
         }

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking and says what it skips")]
 
 mod echo;
+mod publish;
 mod single;
 mod support;

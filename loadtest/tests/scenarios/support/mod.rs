@@ -2,6 +2,7 @@
 
 pub(crate) mod chat;
 pub(crate) mod echo;
+pub(crate) mod publish;
 
 use clap::Parser;
 use gochat_loadtest::cli::{Cli, Command};
