@@ -18,6 +18,7 @@ CREATE INDEX friends_asked ON friendship_requests (target_id, status);
 ALTER TABLE users ADD COLUMN last_active_at INTEGER NOT NULL DEFAULT 0; -- written about once an hour
 UPDATE users SET last_active_at = created_at;
 CREATE INDEX guests_active ON users (last_active_at) WHERE is_guest = 1 AND status <> 2;
+CREATE INDEX users_deleted ON users (id) WHERE status = 2;
 
 ALTER TABLE refresh_families ADD COLUMN client_info  TEXT    NOT NULL DEFAULT '';
 ALTER TABLE refresh_families ADD COLUMN created_at   INTEGER NOT NULL DEFAULT 0; -- Unix seconds

@@ -1,32 +1,43 @@
 //! OnlineStatusService: who is connected where, and which sessions must go (pipeline.md F3, H2).
 
+use super::activity::Activity;
+use super::rooms::Rooms;
 use super::sessions::Sessions;
 use super::{convert, fail};
 use crate::directory::Directory;
 use crate::services::revoked::RevokedUsers;
 use crate::store::Store;
+use crate::store::token::family_key;
 use crate::store::user::{Status as Standing, User};
 use gochat_infra::clock::Clock;
 use gochat_proto::im::repo::v1::online_status_service_server::OnlineStatusService;
 use gochat_proto::im::repo::v1::{
-    BatchUpdateRequest, BatchUpdateResponse, GetUserOnlineStatusRequest, GetUserOnlineStatusResponse,
-    GetUsersOnlineStatusRequest, GetUsersOnlineStatusResponse, OnlineStatus, PresenceEntry, RemoveGatewayRequest,
-    RemoveGatewayResponse, ReplacedSession, RevokedSession, Session, SessionPolicy, SetUserOfflineRequest,
-    SetUserOfflineResponse, SetUserOnlineRequest, SetUserOnlineResponse, UpdateHeartbeatRequest,
-    UpdateHeartbeatResponse,
+    BatchUpdateRequest, BatchUpdateResponse, CleanupExpiredStatusRequest, CleanupExpiredStatusResponse,
+    GetConversationGatewaysRequest, GetConversationGatewaysResponse, GetGatewayUsersRequest, GetGatewayUsersResponse,
+    GetRoomRequest, GetRoomResponse, GetUserOnlineStatusRequest, GetUserOnlineStatusResponse,
+    GetUsersOnlineStatusRequest, GetUsersOnlineStatusResponse, OnlineStatus, PresenceEntry, ReconcileRoomsRequest,
+    ReconcileRoomsResponse, RemoveGatewayRequest, RemoveGatewayResponse, ReplacedSession, RevokedSession, Session,
+    SessionPolicy, TakeDueOfflineRequest, TakeDueOfflineResponse,
 };
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
 const USERS_MAX: usize = 1000;
 const DEVICES_DEFAULT: usize = 5;
+const BATCH_DEFAULT: usize = 500;
+const BATCH_MAX: usize = 1000;
+const ROOMS_MAX: usize = 50_000;
+/// A user without a session is offline when there is none in so long either.
+const CONFIRM_SECONDS: i64 = 30;
 
 /// The service. Cheap to clone.
 #[derive(Clone)]
 pub struct Presence {
     pub(super) sessions: Sessions,
+    rooms: Rooms,
+    activity: Arc<Activity>,
     store: Arc<dyn Store>,
     directory: Arc<Directory>,
     revoked: Arc<RevokedUsers>,
@@ -60,43 +71,46 @@ impl Gateway<'_> {
 
 impl Presence {
     pub(crate) fn new(
-        cache: Arc<dyn gochat_infra::cache::Cache>,
-        store: Arc<dyn Store>,
+        sessions: Sessions,
+        rooms: Rooms,
         directory: Arc<Directory>,
         revoked: Arc<RevokedUsers>,
         clock: Arc<dyn Clock>,
     ) -> Presence {
-        Presence { sessions: Sessions { cache }, store, directory, revoked, clock, registering: Arc::default() }
+        let store = rooms.store.clone();
+        let (activity, registering) = (Arc::default(), Arc::default());
+        Presence { sessions, rooms, activity, store, directory, revoked, clock, registering }
     }
 
     fn now(&self) -> i64 {
         convert::seconds(self.clock.unix_ms())
     }
 
-    /// Registers connections that came; those that must go at once are answered and not registered.
+    /// Registers connections that came; those that must go at once are answered and not registered. Answers with the users who
+    /// have a session by it.
     async fn register(
         &self,
         gateway: &Gateway<'_>,
         entries: &[PresenceEntry],
         policy: Policy,
         answer: &mut BatchUpdateResponse,
-    ) -> Result<(), Status> {
+    ) -> Result<Vec<i64>, Status> {
         let users = entries.iter().map(|e| convert::id(&e.user_id, "user_id")).collect::<Result<Vec<_>, _>>()?;
-        let revoked = self.revoked_now(&users, entries).await?;
         let now = self.now();
+        let came: Vec<Session> = entries.iter().map(|entry| gateway.session(entry, now)).collect();
+        let bans = self.bans(&users, &came, entries).await?;
         let known = self.sessions.of(&users).await.map_err(fail::cache)?;
         // Sessions of users who stand in this call twice are followed here.
-        let mut standing: std::collections::HashMap<i64, Vec<Session>> = users.iter().copied().zip(known).collect();
-        let (mut added, mut removed) = (Vec::new(), Vec::new());
-        for ((user, entry), ban) in users.iter().zip(entries).zip(revoked) {
+        let mut standing: HashMap<i64, Vec<Session>> = users.iter().copied().zip(known).collect();
+        let (mut added, mut removed, mut were_away) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for ((user, session), ban) in users.iter().zip(came).zip(bans) {
             if let Some(ban) = ban {
-                answer.revoked.push(revoked_session(*user, entry.address, ban));
+                answer.revoked.push(revoked_session(*user, session.address, ban));
                 continue;
             }
-            let session = gateway.session(entry, now);
             let sessions = standing.entry(*user).or_default();
             if sessions.is_empty() {
-                answer.became_online.push(user.to_string());
+                were_away.insert(*user);
             }
             for old in policy.replaced_by(&session, sessions) {
                 added.retain(|(_, s)| !same_connection(s, &old));
@@ -109,53 +123,102 @@ impl Presence {
         }
         self.sessions.add(&added).await.map_err(fail::cache)?;
         self.sessions.remove(&removed).await.map_err(fail::cache)?;
-        Ok(())
+        let users: BTreeSet<i64> = added.iter().map(|(user, _)| *user).collect();
+        let users: Vec<i64> = users.into_iter().collect();
+        self.sessions.set_renewed(gateway.id, gateway.incarnation, &users, now).await.map_err(fail::cache)?;
+        // Who comes back before the end was confirmed was never away for anybody.
+        let awaited = self.sessions.cancel_offline(&users).await.map_err(fail::cache)?;
+        let new = users.iter().zip(awaited).filter(|(user, awaited)| were_away.contains(user) && !awaited);
+        answer.became_online = new.map(|(user, _)| user.to_string()).collect();
+        Ok(users)
     }
 
     /// For each connection: why it must not be.
-    async fn revoked_now(&self, users: &[i64], entries: &[PresenceEntry]) -> Result<Vec<Option<Ban>>, Status> {
-        let accounts = self.directory.users(users.iter().copied()).await.map_err(fail::store)?;
-        let hashes: Vec<String> = entries.iter().map(|e| e.token_hash.clone()).collect();
-        let listed = match hashes.iter().all(String::is_empty) {
-            true => vec![false; hashes.len()],
-            false => self.store.blacklisted(&hashes, self.now()).await.map_err(fail::store)?,
-        };
-        let judge = |((user, entry), listed): ((&i64, &PresenceEntry), bool)| {
-            let account = accounts.get(user).map(Arc::as_ref);
-            Ban::of(account, entry.token_version).or(listed.then_some(Ban::Token))
-        };
-        Ok(users.iter().zip(entries).zip(listed).map(judge).collect())
+    async fn bans(
+        &self,
+        users: &[i64],
+        came: &[Session],
+        entries: &[PresenceEntry],
+    ) -> Result<Vec<Option<Ban>>, Status> {
+        let mut bans = self.bans_of_tokens(users, came).await?;
+        for ((ban, session), entry) in bans.iter_mut().zip(came).zip(entries) {
+            let has_ticket = ban.is_none() && !entry.ticket_id.is_empty();
+            if has_ticket && !self.sessions.use_ticket(&entry.ticket_id, session).await.map_err(fail::cache)? {
+                *ban = Some(Ban::Ticket);
+            }
+        }
+        Ok(bans)
     }
 
-    /// Removes connections that went; answers with the users who have none left.
+    /// For each session: whether its account, login or token has ended.
+    async fn bans_of_tokens(&self, users: &[i64], sessions: &[Session]) -> Result<Vec<Option<Ban>>, Status> {
+        let accounts = self.directory.users(users.iter().copied()).await.map_err(fail::store)?;
+        let tokens = sessions.iter().map(|s| s.token_hash.clone());
+        let logins =
+            sessions.iter().map(|s| if s.family_id.is_empty() { String::new() } else { family_key(&s.family_id) });
+        let keys: Vec<String> = tokens.chain(logins).collect();
+        let listed = match keys.iter().all(String::is_empty) {
+            true => vec![false; keys.len()],
+            false => self.store.blacklisted(&keys, self.now()).await.map_err(fail::store)?,
+        };
+        let (tokens, logins) = listed.split_at(sessions.len());
+        let judge = |(((user, session), token), login): (((&i64, &Session), &bool), &bool)| {
+            let account = accounts.get(user).map(Arc::as_ref);
+            Ban::of(account, session.token_version).or((*token || *login).then_some(Ban::Token))
+        };
+        Ok(users.iter().zip(sessions).zip(tokens).zip(logins).map(judge).collect())
+    }
+
+    /// Removes connections that went; answers with the users who have none left, and whether they logged out.
     async fn unregister(&self, gateway: &Gateway<'_>, entries: &[PresenceEntry]) -> Result<Vec<(i64, bool)>, Status> {
         let gone = entries.iter().map(|e| Ok((convert::id(&e.user_id, "user_id")?, gateway.session(e, 0))));
         let gone = gone.collect::<Result<Vec<_>, Status>>()?;
         let left = self.sessions.remove(&gone).await.map_err(fail::cache)?;
         let offline = gone.iter().zip(entries).zip(left).filter(|(_, left)| !left);
-        let offline: Vec<(i64, bool)> = offline.map(|(((user, _), entry), _)| (*user, entry.handover)).collect();
+        let offline: Vec<(i64, bool)> = offline.map(|(((user, _), entry), _)| (*user, entry.logout)).collect();
         let users: Vec<i64> = offline.iter().map(|(user, _)| *user).collect();
-        self.sessions.set_last_seen(&users, self.now()).await.map_err(fail::cache)?;
+        self.sessions.forget_renewed(gateway.id, gateway.incarnation, &users).await.map_err(fail::cache)?;
+        self.went(&users).await?;
+        let logged_out: Vec<i64> = offline.iter().filter(|(_, logout)| *logout).map(|(user, _)| *user).collect();
+        self.sessions.cancel_offline(&logged_out).await.map_err(fail::cache)?;
         Ok(offline)
     }
 
-    /// Renews sessions; answers with those of this gateway whose user was revoked meanwhile.
+    /// Users have no session any more: seen until now, offline when that stays so.
+    async fn went(&self, users: &[i64]) -> Result<(), Status> {
+        let now = self.now();
+        self.sessions.set_last_seen(users, now).await.map_err(fail::cache)?;
+        self.sessions.schedule_offline(users, now + CONFIRM_SECONDS).await.map_err(fail::cache)
+    }
+
+    /// Renews sessions; answers with those of this gateway whose user, login or token was revoked meanwhile.
     async fn renew(&self, gateway: &Gateway<'_>, users: &[String]) -> Result<Vec<RevokedSession>, Status> {
         let users = convert::ids(users, "alive")?;
-        self.sessions.renew(gateway.id, gateway.incarnation, &users).await.map_err(fail::cache)?;
+        let now = self.now();
+        let exists = self.sessions.renew(gateway.id, gateway.incarnation, &users).await.map_err(fail::cache)?;
+        let known: Vec<i64> = users.iter().zip(exists).filter(|(_, exists)| *exists).map(|(user, _)| *user).collect();
+        self.sessions.set_renewed(gateway.id, gateway.incarnation, &known, now).await.map_err(fail::cache)?;
+        self.note_activity(&users, now).await;
         let suspects = self.revoked.among(users.iter().copied());
-        let accounts = self.directory.users(suspects.iter().copied()).await.map_err(fail::store)?;
         let sessions = self.sessions.of(&suspects).await.map_err(fail::cache)?;
-        let mut revoked = Vec::new();
-        for (user, sessions) in suspects.iter().zip(sessions) {
-            let account = accounts.get(user).map(Arc::as_ref);
-            let is_here = |s: &&Session| s.gateway_id == gateway.id && s.gateway_incarnation == gateway.incarnation;
-            for session in sessions.iter().filter(is_here) {
-                let ban = Ban::of(account, session.token_version);
-                revoked.extend(ban.map(|ban| revoked_session(*user, session.address, ban)));
-            }
+        let is_here = |s: &Session| s.gateway_id == gateway.id && s.gateway_incarnation == gateway.incarnation;
+        let here = suspects.iter().zip(sessions).flat_map(|(user, sessions)| {
+            sessions.into_iter().filter(is_here).map(|session| (*user, session)).collect::<Vec<_>>()
+        });
+        let (owners, here): (Vec<i64>, Vec<Session>) = here.unzip();
+        let bans = self.bans_of_tokens(&owners, &here).await?;
+        let revoked = owners.iter().zip(&here).zip(bans);
+        Ok(revoked.filter_map(|((user, s), ban)| Some(revoked_session(*user, s.address, ban?))).collect())
+    }
+
+    /// Nobody waits for this, and nothing but the clean-up of guests looks at it: a failure is only told.
+    async fn note_activity(&self, users: &[i64], now: i64) {
+        let due = self.activity.note(users, now);
+        if !due.is_empty()
+            && let Err(error) = self.store.touch_users(&due, now.saturating_mul(1000)).await
+        {
+            tracing::warn!(%error, users = due.len(), "when users were last active was not written");
         }
-        Ok(revoked)
     }
 
     async fn statuses(&self, users: &[i64]) -> Result<Vec<OnlineStatus>, Status> {
@@ -188,60 +251,20 @@ impl OnlineStatusService for Presence {
         let gateway = gateway(&request.gateway_id, request.gateway_incarnation)?;
         let policy = Policy { kind: request.policy(), max_devices: request.max_devices };
         let mut answer = BatchUpdateResponse::default();
-        let _one = self.registering.lock().await;
+        let one = self.registering.lock().await;
         let offline = self.unregister(&gateway, &request.offline).await?;
-        self.register(&gateway, &request.online, policy, &mut answer).await?;
-        let back: HashSet<&String> = answer.became_online.iter().collect();
-        let gone = offline.into_iter().filter(|(_, handover)| !handover).map(|(user, _)| user.to_string());
-        answer.pending_offline = gone.filter(|user| !back.contains(user)).collect();
+        let came = self.register(&gateway, &request.online, policy, &mut answer).await?;
         answer.revoked.extend(self.renew(&gateway, &request.alive).await?);
+        drop(one);
+        // Who left and came in one call was not away.
+        let left: HashSet<String> = offline.iter().map(|(user, _)| user.to_string()).collect();
+        answer.became_online.retain(|user| !left.contains(user));
+        let gone = offline.into_iter().filter(|(user, _)| came.binary_search(user).is_err());
+        let (logged_out, pending): (Vec<_>, Vec<_>) = gone.partition(|(_, logout)| *logout);
+        let ids = |users: Vec<(i64, bool)>| users.iter().map(|(user, _)| user.to_string()).collect();
+        (answer.logged_out, answer.pending_offline) = (ids(logged_out), ids(pending));
+        answer.rooms = self.rooms.of_users(gateway.id, &came).await?;
         Ok(Response::new(answer))
-    }
-
-    async fn set_user_online(
-        &self,
-        request: Request<SetUserOnlineRequest>,
-    ) -> Result<Response<SetUserOnlineResponse>, Status> {
-        let request = request.into_inner();
-        let policy = Policy { kind: request.policy(), max_devices: 0 };
-        let gateway = gateway(&request.gateway_id, request.gateway_incarnation)?;
-        let user = convert::id(&request.user_id, "user_id")?;
-        let entry = PresenceEntry {
-            user_id: request.user_id.clone(),
-            device_id: request.device_id.clone(),
-            client_info: request.client_info.clone(),
-            address: request.address,
-            token_version: request.token_version,
-            token_hash: request.token_hash.clone(),
-            ..PresenceEntry::default()
-        };
-        let mut answer = BatchUpdateResponse::default();
-        let _one = self.registering.lock().await;
-        self.register(&gateway, &[entry], policy, &mut answer).await?;
-        Ok(Response::new(SetUserOnlineResponse {
-            success: answer.revoked.is_empty(),
-            status: self.statuses(&[user]).await?.pop(),
-            replaced: answer.replaced,
-            was_offline: !answer.became_online.is_empty(),
-            revoked: answer.revoked.pop(),
-        }))
-    }
-
-    async fn set_user_offline(
-        &self,
-        request: Request<SetUserOfflineRequest>,
-    ) -> Result<Response<SetUserOfflineResponse>, Status> {
-        let request = request.into_inner();
-        let gateway = gateway(&request.gateway_id, request.gateway_incarnation)?;
-        let entry = PresenceEntry {
-            user_id: request.user_id.clone(),
-            address: request.address,
-            handover: request.handover,
-            ..PresenceEntry::default()
-        };
-        let _one = self.registering.lock().await;
-        let offline = self.unregister(&gateway, &[entry]).await?;
-        Ok(Response::new(SetUserOfflineResponse { success: true, still_online: offline.is_empty() }))
     }
 
     async fn get_user_online_status(
@@ -264,16 +287,6 @@ impl OnlineStatusService for Presence {
         Ok(Response::new(GetUsersOnlineStatusResponse { statuses: self.statuses(&users).await? }))
     }
 
-    async fn update_heartbeat(
-        &self,
-        request: Request<UpdateHeartbeatRequest>,
-    ) -> Result<Response<UpdateHeartbeatResponse>, Status> {
-        let request = request.into_inner();
-        let gateway = gateway(&request.gateway_id, request.gateway_incarnation)?;
-        self.renew(&gateway, &[request.user_id]).await?;
-        Ok(Response::new(UpdateHeartbeatResponse { success: true, last_seen: self.now() }))
-    }
-
     async fn remove_gateway(
         &self,
         request: Request<RemoveGatewayRequest>,
@@ -282,12 +295,118 @@ impl OnlineStatusService for Presence {
         let gateway = gateway(&request.gateway_id, request.gateway_incarnation)?;
         let _one = self.registering.lock().await;
         let gone = self.sessions.of_gateway(gateway.id, gateway.incarnation).await.map_err(fail::cache)?;
-        self.sessions.remove(&gone).await.map_err(fail::cache)?;
-        let users: BTreeSet<i64> = gone.into_iter().map(|(user, _)| user).collect();
+        let left = self.sessions.remove(&gone).await.map_err(fail::cache)?;
+        let users: BTreeSet<i64> = gone.iter().map(|(user, _)| *user).collect();
         let users: Vec<i64> = users.into_iter().collect();
-        self.sessions.set_last_seen(&users, self.now()).await.map_err(fail::cache)?;
+        self.sessions.forget_renewed(gateway.id, gateway.incarnation, &users).await.map_err(fail::cache)?;
+        let offline: BTreeSet<i64> =
+            gone.iter().zip(left).filter(|(_, left)| !left).map(|((user, _), _)| *user).collect();
+        self.went(&offline.into_iter().collect::<Vec<_>>()).await?;
         let removed_user_ids = users.iter().map(i64::to_string).collect();
         Ok(Response::new(RemoveGatewayResponse { removed_user_ids }))
+    }
+
+    async fn get_gateway_users(
+        &self,
+        request: Request<GetGatewayUsersRequest>,
+    ) -> Result<Response<GetGatewayUsersResponse>, Status> {
+        let request = request.into_inner();
+        let gateway = gateway(&request.gateway_id, request.gateway_incarnation)?;
+        let cursor = match request.cursor.split_once('.') {
+            None if request.cursor.is_empty() => Some((0, 0)),
+            None => None,
+            Some((shard, user)) => shard.parse().ok().zip(user.parse().ok()),
+        };
+        let from = cursor.ok_or_else(|| fail::invalid("cursor is not one that was handed out"))?;
+        let page = self.sessions.page_of_gateway(gateway.id, gateway.incarnation, from, batch(request.limit));
+        let (users, next) = page.await.map_err(fail::cache)?;
+        Ok(Response::new(GetGatewayUsersResponse {
+            user_ids: users.iter().map(i64::to_string).collect(),
+            next_cursor: next.map_or_else(String::new, |(shard, user)| format!("{shard}.{user}")),
+        }))
+    }
+
+    async fn take_due_offline(
+        &self,
+        request: Request<TakeDueOfflineRequest>,
+    ) -> Result<Response<TakeDueOfflineResponse>, Status> {
+        let request = request.into_inner();
+        let now = if request.now > 0 { request.now } else { self.now() };
+        let _one = self.registering.lock().await;
+        let due = self.sessions.take_due_offline(now, batch(request.limit)).await.map_err(fail::cache)?;
+        let mut users = self.statuses(&due).await?;
+        users.retain(|status| !status.is_online);
+        Ok(Response::new(TakeDueOfflineResponse { users }))
+    }
+
+    async fn cleanup_expired_status(
+        &self,
+        request: Request<CleanupExpiredStatusRequest>,
+    ) -> Result<Response<CleanupExpiredStatusResponse>, Status> {
+        let request = request.into_inner();
+        let limit = batch(request.batch_size);
+        let _one = self.registering.lock().await;
+        let taken = self.sessions.take_unrenewed(request.expired_before, limit).await.map_err(fail::cache)?;
+        let users: BTreeSet<i64> = taken.iter().map(|(user, ..)| *user).collect();
+        let users: Vec<i64> = users.into_iter().collect();
+        let sessions = self.sessions.of(&users).await.map_err(fail::cache)?;
+        let is_expired = |user: i64, session: &Session| {
+            let here = |(u, gateway, incarnation, _): &(i64, String, u64, i64)| {
+                (*u, gateway, *incarnation) == (user, &session.gateway_id, session.gateway_incarnation)
+            };
+            taken.iter().any(here)
+        };
+        let (mut expired, mut gone) = (Vec::new(), Vec::new());
+        for (user, sessions) in users.iter().zip(sessions) {
+            let (over, alive): (Vec<_>, Vec<_>) = sessions.into_iter().partition(|s| is_expired(*user, s));
+            // Without one it is what is left of a user who went from another gateway last.
+            let is_last = !over.is_empty() && alive.is_empty();
+            gone.extend(over.into_iter().map(|session| (*user, session)));
+            if is_last {
+                let seen = taken.iter().filter(|(u, ..)| u == user).map(|(.., at)| *at).max().unwrap_or(0);
+                expired.push(OnlineStatus { user_id: user.to_string(), last_seen: seen, ..OnlineStatus::default() });
+            }
+        }
+        self.sessions.remove(&gone).await.map_err(fail::cache)?;
+        let cleaned_count = i64::try_from(gone.len()).unwrap_or(i64::MAX);
+        Ok(Response::new(CleanupExpiredStatusResponse { cleaned_count, expired }))
+    }
+
+    async fn get_room(&self, request: Request<GetRoomRequest>) -> Result<Response<GetRoomResponse>, Status> {
+        let request = request.into_inner();
+        let gateway = gateway(&request.gateway_id, request.gateway_incarnation)?;
+        let room = self.rooms.room(&request.conversation_id, gateway.id, gateway.incarnation).await?;
+        Ok(Response::new(room))
+    }
+
+    async fn reconcile_rooms(
+        &self,
+        request: Request<ReconcileRoomsRequest>,
+    ) -> Result<Response<ReconcileRoomsResponse>, Status> {
+        let request = request.into_inner();
+        let gateway = gateway(&request.gateway_id, request.gateway_incarnation)?;
+        if request.rooms.len() > ROOMS_MAX {
+            return Err(fail::invalid("at most 50000 rooms"));
+        }
+        let outdated = self.rooms.outdated(gateway.id, request.rooms).await?;
+        Ok(Response::new(ReconcileRoomsResponse { outdated }))
+    }
+
+    async fn get_conversation_gateways(
+        &self,
+        request: Request<GetConversationGatewaysRequest>,
+    ) -> Result<Response<GetConversationGatewaysResponse>, Status> {
+        let known = self.rooms.gateways(&request.into_inner().conversation_id).await?;
+        let (known, gateway_ids) = (known.is_some(), known.unwrap_or_default());
+        Ok(Response::new(GetConversationGatewaysResponse { gateway_ids, known }))
+    }
+}
+
+/// Size of a batch; one out of bounds is bent into them.
+fn batch(asked: i32) -> usize {
+    match usize::try_from(asked) {
+        Ok(0) | Err(_) => BATCH_DEFAULT,
+        Ok(size) => size.min(BATCH_MAX),
     }
 }
 
@@ -298,8 +417,10 @@ enum Ban {
     Unknown,
     /// The account may not act.
     Disabled,
-    /// The token was revoked.
+    /// The token or its login was revoked.
     Token,
+    /// Its ticket was used by another connection.
+    Ticket,
 }
 
 impl Ban {
@@ -318,6 +439,7 @@ impl Ban {
             Ban::Unknown => (4001, "no such account"),
             Ban::Disabled => (4003, "account disabled"),
             Ban::Token => (4001, "token revoked"),
+            Ban::Ticket => (4001, "ticket used before"),
         }
     }
 }

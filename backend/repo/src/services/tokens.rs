@@ -4,23 +4,24 @@ use super::{convert, fail};
 use crate::directory::Directory;
 use crate::services::revoked::RevokedUsers;
 use crate::store::Store;
-use crate::store::token::{ConsumeToken, Consumed, NewRefreshToken, TokenOwner};
+use crate::store::token::{ConsumeToken, Consumed, Family as Login, NewRefreshToken, TokenOwner};
 use gochat_infra::clock::Clock;
 use gochat_proto::codes::ErrorCode;
 use gochat_proto::im::repo::v1::consume_refresh_token_response::Outcome;
 use gochat_proto::im::repo::v1::token_service_server::TokenService;
 use gochat_proto::im::repo::v1::{
-    BlacklistRequest, BlacklistResponse, ConsumeRefreshTokenRequest, ConsumeRefreshTokenResponse,
-    GetTokenVersionRequest, GetTokenVersionResponse, IsBlacklistedRequest, IsBlacklistedResponse,
-    ListRevocationsRequest, ListRevocationsResponse, Revocation, RevokeFamilyRequest, RevokeFamilyResponse,
-    RevokeUserRequest, RevokeUserResponse, StoreRefreshTokenRequest, StoreRefreshTokenResponse,
+    BlacklistRequest, BlacklistResponse, ConsumeRefreshTokenRequest, ConsumeRefreshTokenResponse, Family,
+    GetTokenVersionRequest, GetTokenVersionResponse, IsBlacklistedRequest, IsBlacklistedResponse, ListFamiliesRequest,
+    ListFamiliesResponse, ListRevocationsRequest, ListRevocationsResponse, Revocation, RevokeFamilyRequest,
+    RevokeFamilyResponse, RevokeUserRequest, RevokeUserResponse, StoreRefreshTokenRequest, StoreRefreshTokenResponse,
 };
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 const REVOCATIONS_PAGE_MAX: u32 = 1000;
-/// A revocation of all of a user's tokens is listed so long: longer than any access token lives.
-const USER_REVOCATION_SECONDS: i64 = 31 * 24 * 3600;
+const FAMILIES_MAX: u32 = 100;
+const FAMILY_BYTES_MAX: usize = 128;
+const HASHES_MAX: usize = 1000;
 
 /// The service. Cheap to clone.
 #[derive(Clone)]
@@ -37,6 +38,13 @@ impl Tokens {
     }
 }
 
+fn checked_family(family: &str) -> Result<(), Status> {
+    match family.len() {
+        1..=FAMILY_BYTES_MAX => Ok(()),
+        _ => Err(fail::invalid("family_id has 1 to 128 bytes")),
+    }
+}
+
 fn checked_hash(hash: &str) -> Result<(), Status> {
     let hex = hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     if hex { Ok(()) } else { Err(fail::invalid("a token hash is 64 lowercase hexadecimal digits")) }
@@ -50,6 +58,7 @@ impl TokenService for Tokens {
     ) -> Result<Response<StoreRefreshTokenResponse>, Status> {
         let request = request.into_inner();
         checked_hash(&request.token_hash)?;
+        checked_family(&request.family_id)?;
         let now = self.now();
         let token = NewRefreshToken {
             user: convert::id(&request.user_id, "user_id")?,
@@ -90,6 +99,7 @@ impl TokenService for Tokens {
             Consumed::Grace(owner, replay) => answer(Outcome::Grace, Some(owner), replay),
             Consumed::Reused(owner) => {
                 tracing::warn!(user = owner.user, family = %owner.family, "a used refresh token was shown: family revoked");
+                self.revoked.add(owner.user);
                 answer(Outcome::Reused, Some(owner), empty)
             }
             Consumed::Unknown => answer(Outcome::Unknown, None, empty),
@@ -101,15 +111,36 @@ impl TokenService for Tokens {
         &self,
         request: Request<RevokeFamilyRequest>,
     ) -> Result<Response<RevokeFamilyResponse>, Status> {
-        let revoked = self.store.revoke_family(&request.into_inner().family_id).await.map_err(fail::store)?;
-        Ok(Response::new(RevokeFamilyResponse { revoked_count: i64::try_from(revoked).unwrap_or(i64::MAX) }))
+        let request = request.into_inner();
+        checked_family(&request.family_id)?;
+        let user = if request.user_id.is_empty() { 0 } else { convert::id(&request.user_id, "user_id")? };
+        let revoked = self.store.revoke_family(&request.family_id, user, self.now()).await.map_err(fail::store)?;
+        let revoked_count = revoked.map_or(0, |(owner, unused)| {
+            self.revoked.add(owner);
+            i64::try_from(unused).unwrap_or(i64::MAX)
+        });
+        Ok(Response::new(RevokeFamilyResponse { revoked_count }))
+    }
+
+    async fn list_families(
+        &self,
+        request: Request<ListFamiliesRequest>,
+    ) -> Result<Response<ListFamiliesResponse>, Status> {
+        let user = convert::id(&request.into_inner().user_id, "user_id")?;
+        let found = self.store.families(user, self.now(), FAMILIES_MAX).await.map_err(fail::store)?;
+        let family = |login: Login| Family {
+            family_id: login.id,
+            client_info: login.client_info,
+            created_at: login.created_at,
+            refreshed_at: login.refreshed_at,
+            expires_at: login.expires_at,
+        };
+        Ok(Response::new(ListFamiliesResponse { families: found.into_iter().map(family).collect() }))
     }
 
     async fn revoke_user(&self, request: Request<RevokeUserRequest>) -> Result<Response<RevokeUserResponse>, Status> {
         let user = convert::id(&request.into_inner().user_id, "user_id")?;
-        let now = self.now();
-        let revoked = self.store.revoke_user(user, now + USER_REVOCATION_SECONDS, now).await;
-        let (revoked, min_version) = revoked.map_err(fail::store)?;
+        let (revoked, min_version) = self.store.revoke_user(user, self.now()).await.map_err(fail::store)?;
         self.directory.forget_user(user);
         self.revoked.add(user);
         let revoked_count = i64::try_from(revoked).unwrap_or(i64::MAX);
@@ -130,6 +161,9 @@ impl TokenService for Tokens {
         request: Request<IsBlacklistedRequest>,
     ) -> Result<Response<IsBlacklistedResponse>, Status> {
         let hashes = request.into_inner().token_hashes;
+        if hashes.len() > HASHES_MAX {
+            return Err(fail::invalid("at most 1000 token_hashes"));
+        }
         let blacklisted = self.store.blacklisted(&hashes, self.now()).await.map_err(fail::store)?;
         Ok(Response::new(IsBlacklistedResponse { blacklisted }))
     }

@@ -13,21 +13,48 @@ pub trait TokenStore: Send + Sync + 'static {
     /// Uses up a refresh token, or says why not, in one transaction.
     async fn consume_refresh_token(&self, consume: ConsumeToken) -> Result<Consumed>;
 
-    /// Revokes a family; answers with the number of its unused tokens. An unknown one is 0.
-    async fn revoke_family(&self, family: &str) -> Result<u64>;
+    /// Revokes a family, and the access tokens that name it. `None`: no such family, revoked before, or not
+    /// of `user` (0: whose ever). Else its user and the number of its unused tokens.
+    async fn revoke_family(&self, family: &str, user: i64, now: i64) -> Result<Option<(i64, u64)>>;
 
-    /// Revokes all of a user's families and raises the version that access tokens must carry; a revocation of everything
-    /// below is listed until `expires_at`. Answers with the number of families and the version: `Missing(User)`.
-    async fn revoke_user(&self, user: i64, expires_at: i64, now: i64) -> Result<(u64, i64)>;
+    /// Families of a user that can still be refreshed, newest first.
+    async fn families(&self, user: i64, now: i64, limit: u32) -> Result<Vec<Family>>;
+
+    /// Revokes all of a user's families, with an event, and raises the version that access tokens must carry; a revocation of everything
+    /// below is listed for [`REVOCATION_SECONDS`]. Answers with the number of families and the version: `Missing(User)`.
+    async fn revoke_user(&self, user: i64, now: i64) -> Result<(u64, i64)>;
 
     /// Revokes one access token until `expires_at`; twice is fine.
     async fn blacklist(&self, token_hash: &str, expires_at: i64, now: i64) -> Result<()>;
 
-    /// For each hash: revoked, and not yet expired?
+    /// For each hash, or [`family_key`]: revoked, and not yet expired?
     async fn blacklisted(&self, token_hashes: &[String], now: i64) -> Result<Vec<bool>>;
 
     /// Revocations with a higher id, ascending, without those that have expired.
     async fn revocations(&self, after_id: i64, limit: u32, now: i64) -> Result<Vec<Revocation>>;
+}
+
+/// A revocation of a login, or of all of a user's, is listed so long: longer than any access token lives.
+pub const REVOCATION_SECONDS: i64 = 31 * 24 * 3600;
+
+/// The key under which a login is listed as revoked, beside hashes of tokens.
+pub fn family_key(family: &str) -> String {
+    format!("fam:{family}")
+}
+
+/// A login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Family {
+    /// One per login.
+    pub id: String,
+    /// The client that refreshed last.
+    pub client_info: String,
+    /// When the user logged in.
+    pub created_at: i64,
+    /// When it was refreshed last.
+    pub refreshed_at: i64,
+    /// When its youngest token ends.
+    pub expires_at: i64,
 }
 
 /// A refresh token to be stored.
@@ -73,7 +100,7 @@ pub enum Consumed {
     First(TokenOwner),
     /// Used before by the same client within the grace: the first use's successor pair.
     Grace(TokenOwner, Bytes),
-    /// Used before otherwise: its family is revoked now.
+    /// Used before otherwise: its family is revoked now, with the access tokens that name it.
     Reused(TokenOwner),
     /// Never stored, or of a revoked family.
     Unknown,
@@ -95,7 +122,7 @@ pub struct TokenOwner {
 pub struct Revocation {
     /// Ascending in time.
     pub id: i64,
-    /// Empty: by user.
+    /// Of a token, or a [`family_key`]. Empty: by user.
     pub token_hash: String,
     /// 0: by token.
     pub user: i64,

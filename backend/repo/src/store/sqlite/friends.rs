@@ -41,12 +41,8 @@ impl FriendStore for SqliteStore {
         }
         let backward = self.inner.direction(&mut tx, ask.target, ask.requester).await?;
         if let Some(asked) = backward.filter(|f| f.status == FriendStatus::Pending) {
-            let handle = HandleRequest {
-                request: asked.id,
-                handler: ask.requester,
-                mirror_id: ask.id,
-                now_ms: ask.now_ms,
-            };
+            let handle =
+                HandleRequest { request: asked.id, handler: ask.requester, mirror_id: ask.id, now_ms: ask.now_ms };
             let accepted = self.inner.accept(&mut tx, asked, handle, stamp.ms).await?;
             self.inner.commit(tx).await?;
             return Ok(Asked::Accepted(accepted));
@@ -108,13 +104,14 @@ impl FriendStore for SqliteStore {
 
     async fn friend_changes(&self, user: i64, since_ms: i64) -> Result<(Vec<Friendship>, Vec<i64>)> {
         // Lost ones first: who became a friend again in between stands among the friends only.
-        let rows = sqlx::query("SELECT object_id FROM sync_tombstones WHERE user_id = ? AND kind = ? AND removed_at >= ?")
-            .bind(user)
-            .bind(FRIEND)
-            .bind(since_ms)
-            .fetch_all(&self.inner.readers)
-            .await
-            .map_err(|e| self.inner.fail(e))?;
+        let rows =
+            sqlx::query("SELECT object_id FROM sync_tombstones WHERE user_id = ? AND kind = ? AND removed_at >= ?")
+                .bind(user)
+                .bind(FRIEND)
+                .bind(since_ms)
+                .fetch_all(&self.inner.readers)
+                .await
+                .map_err(|e| self.inner.fail(e))?;
         let mut lost: Vec<i64> = rows.iter().map(|row| col(row, 0)).collect::<Result<_>>()?;
         let filter = "requester_id = ?1 AND status = 1 AND updated_at >= ?2 ORDER BY updated_at, id";
         let friends = self.inner.friendships(filter, &[user, since_ms]).await?;
@@ -239,9 +236,8 @@ impl FriendStore for SqliteStore {
 impl Inner {
     /// Rows under a condition of this file, never outside text.
     async fn friendships(&self, condition: &str, values: &[i64]) -> Result<Vec<Friendship>> {
-        let mut query = sqlx::query(AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM friendship_requests WHERE {condition}"
-        )));
+        let mut query =
+            sqlx::query(AssertSqlSafe(format!("SELECT {COLUMNS} FROM friendship_requests WHERE {condition}")));
         for value in values {
             query = query.bind(*value);
         }
@@ -262,12 +258,13 @@ impl Inner {
 
     /// What stands against a request whatever was asked before.
     async fn ask_refusal(&self, tx: &mut Tx, requester: i64, target: i64) -> Result<Option<AskRefusal>> {
-        let row = sqlx::query("SELECT count(*), coalesce(max(is_guest), 0) FROM users WHERE id IN (?,?) AND status = 0")
-            .bind(requester)
-            .bind(target)
-            .fetch_one(&mut **tx)
-            .await
-            .map_err(|e| self.fail(e))?;
+        let row =
+            sqlx::query("SELECT count(*), coalesce(max(is_guest), 0) FROM users WHERE id IN (?,?) AND status = 0")
+                .bind(requester)
+                .bind(target)
+                .fetch_one(&mut **tx)
+                .await
+                .map_err(|e| self.fail(e))?;
         if col::<i64>(&row, 0)? != 2 {
             return Ok(Some(AskRefusal::NoSuchUser));
         }
@@ -343,8 +340,7 @@ impl Inner {
     }
 
     async fn set_status(&self, tx: &mut Tx, id: i64, status: FriendStatus, changed_at: i64) -> Result<Friendship> {
-        let sql =
-            format!("UPDATE friendship_requests SET status = ?, updated_at = ? WHERE id = ? RETURNING {COLUMNS}");
+        let sql = format!("UPDATE friendship_requests SET status = ?, updated_at = ? WHERE id = ? RETURNING {COLUMNS}");
         let row = sqlx::query(AssertSqlSafe(sql))
             .bind(status as i64)
             .bind(changed_at)
@@ -398,6 +394,7 @@ impl Inner {
             owner_id: 0,
             settings: String::new(),
             members: vec![(asker.min(other), MEMBER), (asker.max(other), MEMBER)],
+            operator: 0,
             created_at_ms: handle.now_ms,
         };
         self.create_conversation_in(tx, &new, changed_at).await?;

@@ -1,11 +1,15 @@
 //! Statements about refresh tokens and revocations. What has expired is swept, a little with every write.
 
 use super::super::error::{Noun, Result, StoreError};
-use super::super::token::{ConsumeToken, Consumed, NewRefreshToken, Revocation, TokenOwner, TokenStore};
+use super::super::token::{
+    ConsumeToken, Consumed, Family, NewRefreshToken, REVOCATION_SECONDS, Revocation, TokenOwner, TokenStore, family_key,
+};
 use super::connection::{Inner, SqliteStore, is_unique_violation};
 use super::rows::col;
+use crate::events;
 use async_trait::async_trait;
 use bytes::Bytes;
+use gochat_proto::events::EventBody;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Sqlite, Transaction};
 
@@ -18,6 +22,9 @@ const SWEEP: [&str; 3] = [
      (SELECT id FROM revocations WHERE expires_at < ? ORDER BY expires_at LIMIT 32)",
 ];
 
+/// Close code of spec 02 §6.
+const CLOSE_TOKEN: u16 = 4001;
+
 /// Expired tokens are known as such for a day before they are swept.
 const SWEEP_AFTER_SECONDS: i64 = 24 * 3600;
 
@@ -27,12 +34,14 @@ impl TokenStore for SqliteStore {
         let mut tx = self.inner.begin().await?;
         self.inner.sweep(&mut tx, token.now).await?;
         sqlx::query(
-            "INSERT INTO refresh_families (id, user_id, expires_at) VALUES (?,?,?) \
-             ON CONFLICT (id) DO UPDATE SET expires_at = max(expires_at, excluded.expires_at)",
+            "INSERT INTO refresh_families (id, user_id, expires_at, client_info, created_at, refreshed_at) \
+             VALUES (?1,?2,?3,?4,?5,?5) ON CONFLICT (id) DO UPDATE SET expires_at = max(expires_at, excluded.expires_at)",
         )
         .bind(&token.family)
         .bind(token.user)
         .bind(token.expires_at)
+        .bind(&token.client_info)
+        .bind(token.now)
         .execute(&mut *tx)
         .await
         .map_err(|e| self.inner.fail(e))?;
@@ -69,68 +78,68 @@ impl TokenStore for SqliteStore {
         if within && client_info == consume.client_info && !revoked {
             return Ok(Consumed::Grace(owner, Bytes::from(col::<Vec<u8>>(&row, 5)?)));
         }
-        self.inner
-            .revoke_families(&mut tx, "UPDATE refresh_families SET revoked = 1 WHERE id = ?", &owner.family)
-            .await?;
+        self.inner.end_login(&mut tx, &owner.family, consume.now).await?;
         self.inner.commit(tx).await?;
         Ok(Consumed::Reused(owner))
     }
 
-    async fn revoke_family(&self, family: &str) -> Result<u64> {
-        let mut tx = self.inner.begin().await?;
-        let unused = sqlx::query(
-            "SELECT count(*) FROM refresh_tokens t JOIN refresh_families f ON f.id = t.family_id \
-             WHERE t.family_id = ? AND t.used_at = 0 AND f.revoked = 0",
-        )
-        .bind(family)
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(|e| self.inner.fail(e))?;
-        let unused: i64 = col(&unused, 0)?;
-        self.inner.revoke_families(&mut tx, "UPDATE refresh_families SET revoked = 1 WHERE id = ?", family).await?;
-        self.inner.commit(tx).await?;
-        Ok(unused.unsigned_abs())
-    }
-
-    async fn revoke_user(&self, user: i64, expires_at: i64, now: i64) -> Result<(u64, i64)> {
+    async fn revoke_family(&self, family: &str, user: i64, now: i64) -> Result<Option<(i64, u64)>> {
         let mut tx = self.inner.begin().await?;
         self.inner.sweep(&mut tx, now).await?;
-        let row =
-            sqlx::query("UPDATE users SET token_version = token_version + 1 WHERE id = ? RETURNING token_version")
-                .bind(user)
-                .fetch_optional(&mut *tx)
-                .await
-                .map_err(|e| self.inner.fail(e))?;
-        let version: i64 = col(&row.ok_or(StoreError::Missing(Noun::User))?, 0)?;
-        let revoked = sqlx::query("UPDATE refresh_families SET revoked = 1 WHERE user_id = ? AND revoked = 0")
-            .bind(user)
-            .execute(&mut *tx)
-            .await
-            .map_err(|e| self.inner.fail(e))?
-            .rows_affected();
-        sqlx::query("INSERT INTO revocations (user_id, min_version, expires_at) VALUES (?,?,?)")
-            .bind(user)
-            .bind(version)
-            .bind(expires_at)
-            .execute(&mut *tx)
-            .await
-            .map_err(|e| self.inner.fail(e))?;
+        let row = sqlx::query(
+            "SELECT f.user_id, (SELECT count(*) FROM refresh_tokens t WHERE t.family_id = f.id AND t.used_at = 0) \
+             FROM refresh_families f WHERE f.id = ?1 AND f.revoked = 0 AND (?2 = 0 OR f.user_id = ?2)",
+        )
+        .bind(family)
+        .bind(user)
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(|e| self.inner.fail(e))?;
+        let Some(row) = row else { return Ok(None) };
+        let (owner, unused): (i64, i64) = (col(&row, 0)?, col(&row, 1)?);
+        self.inner.end_login(&mut tx, family, now).await?;
         self.inner.commit(tx).await?;
-        Ok((revoked, version))
+        Ok(Some((owner, unused.unsigned_abs())))
+    }
+
+    async fn families(&self, user: i64, now: i64, limit: u32) -> Result<Vec<Family>> {
+        let rows = sqlx::query(
+            "SELECT id, client_info, created_at, refreshed_at, expires_at FROM refresh_families \
+             WHERE user_id = ? AND revoked = 0 AND expires_at > ? ORDER BY created_at DESC, id DESC LIMIT ?",
+        )
+        .bind(user)
+        .bind(now)
+        .bind(limit)
+        .fetch_all(&self.inner.readers)
+        .await
+        .map_err(|e| self.inner.fail(e))?;
+        let family = |row: &SqliteRow| {
+            Ok(Family {
+                id: col(row, 0)?,
+                client_info: col(row, 1)?,
+                created_at: col(row, 2)?,
+                refreshed_at: col(row, 3)?,
+                expires_at: col(row, 4)?,
+            })
+        };
+        rows.iter().map(family).collect()
+    }
+
+    async fn revoke_user(&self, user: i64, now: i64) -> Result<(u64, i64)> {
+        let mut tx = self.inner.begin().await?;
+        self.inner.sweep(&mut tx, now).await?;
+        let ended = self.inner.end_logins(&mut tx, user, now).await?;
+        let body = EventBody::UserRevoked { close_code: CLOSE_TOKEN, reason: "all logins ended".to_owned() };
+        let event = events::of_user(now.saturating_mul(1000), user, 0, body);
+        self.inner.add_events(&mut tx, &[event]).await?;
+        self.inner.commit(tx).await?;
+        Ok(ended)
     }
 
     async fn blacklist(&self, token_hash: &str, expires_at: i64, now: i64) -> Result<()> {
         let mut tx = self.inner.begin().await?;
         self.inner.sweep(&mut tx, now).await?;
-        sqlx::query(
-            "INSERT INTO revocations (token_hash, expires_at) VALUES (?,?) \
-             ON CONFLICT (token_hash) DO UPDATE SET expires_at = max(expires_at, excluded.expires_at)",
-        )
-        .bind(token_hash)
-        .bind(expires_at)
-        .execute(&mut *tx)
-        .await
-        .map_err(|e| self.inner.fail(e))?;
+        self.inner.insert_blacklisted(&mut tx, token_hash, expires_at).await?;
         self.inner.commit(tx).await
     }
 
@@ -188,12 +197,16 @@ impl Inner {
             .execute(&mut **tx)
             .await
             .map_err(|e| self.fail(e))?;
-        sqlx::query("UPDATE refresh_families SET expires_at = max(expires_at, ?) WHERE id = ?")
-            .bind(consume.successor_expires_at)
-            .bind(&owner.family)
-            .execute(&mut **tx)
-            .await
-            .map_err(|e| self.fail(e))?;
+        sqlx::query(
+            "UPDATE refresh_families SET expires_at = max(expires_at, ?), client_info = ?, refreshed_at = ? WHERE id = ?",
+        )
+        .bind(consume.successor_expires_at)
+        .bind(&consume.client_info)
+        .bind(consume.now)
+        .bind(&owner.family)
+        .execute(&mut **tx)
+        .await
+        .map_err(|e| self.fail(e))?;
         let successor = NewRefreshToken {
             token_hash: consume.successor_hash.clone(),
             user: owner.user,
@@ -221,14 +234,62 @@ impl Inner {
         Ok(())
     }
 
-    async fn revoke_families(
+    /// Revokes one family, and lists it for the access tokens that name it.
+    async fn end_login(&self, tx: &mut Transaction<'static, Sqlite>, family: &str, now: i64) -> Result<()> {
+        sqlx::query("UPDATE refresh_families SET revoked = 1 WHERE id = ?")
+            .bind(family)
+            .execute(&mut **tx)
+            .await
+            .map_err(|e| self.fail(e))?;
+        self.insert_blacklisted(tx, &family_key(family), now.saturating_add(REVOCATION_SECONDS)).await
+    }
+
+    async fn insert_blacklisted(
         &self,
         tx: &mut Transaction<'static, Sqlite>,
-        sql: &'static str,
-        family: &str,
+        key: &str,
+        expires_at: i64,
     ) -> Result<()> {
-        sqlx::query(sql).bind(family).execute(&mut **tx).await.map_err(|e| self.fail(e))?;
+        sqlx::query(
+            "INSERT INTO revocations (token_hash, expires_at) VALUES (?,?) \
+             ON CONFLICT (token_hash) DO UPDATE SET expires_at = max(expires_at, excluded.expires_at)",
+        )
+        .bind(key)
+        .bind(expires_at)
+        .execute(&mut **tx)
+        .await
+        .map_err(|e| self.fail(e))?;
         Ok(())
+    }
+
+    /// Ends all logins of a user; answers with their number and the version that access tokens must carry now.
+    pub(super) async fn end_logins(
+        &self,
+        tx: &mut Transaction<'static, Sqlite>,
+        user: i64,
+        now: i64,
+    ) -> Result<(u64, i64)> {
+        let row =
+            sqlx::query("UPDATE users SET token_version = token_version + 1 WHERE id = ? RETURNING token_version")
+                .bind(user)
+                .fetch_optional(&mut **tx)
+                .await
+                .map_err(|e| self.fail(e))?;
+        let version: i64 = col(&row.ok_or(StoreError::Missing(Noun::User))?, 0)?;
+        let revoked = sqlx::query("UPDATE refresh_families SET revoked = 1 WHERE user_id = ? AND revoked = 0")
+            .bind(user)
+            .execute(&mut **tx)
+            .await
+            .map_err(|e| self.fail(e))?
+            .rows_affected();
+        sqlx::query("INSERT INTO revocations (user_id, min_version, expires_at) VALUES (?,?,?)")
+            .bind(user)
+            .bind(version)
+            .bind(now.saturating_add(REVOCATION_SECONDS))
+            .execute(&mut **tx)
+            .await
+            .map_err(|e| self.fail(e))?;
+        Ok((revoked, version))
     }
 
     async fn sweep(&self, tx: &mut Transaction<'static, Sqlite>, now: i64) -> Result<()> {
