@@ -9,7 +9,10 @@ use gochat_infra::token::TokenKey;
 use gochat_proto::ids::GatewayId;
 use gochat_proto::im::logic::v1::auth_service_client::AuthServiceClient;
 use gochat_proto::im::logic::v1::conversation_service_client::ConversationServiceClient;
+use gochat_proto::im::logic::v1::friend_service_client::FriendServiceClient;
+use gochat_proto::im::logic::v1::message_service_client::MessageServiceClient;
 use gochat_proto::im::logic::v1::user_service_client::UserServiceClient;
+use gochat_proto::im::repo::v1::idempotency_service_client::IdempotencyServiceClient;
 use tokio::sync::watch;
 
 use super::limits::Limits;
@@ -19,12 +22,13 @@ use crate::control::status::Status;
 use crate::control::upstream::UpstreamHandle;
 use crate::control::waiting::Waiting;
 
-/// Of one call to logic (spec 08 §1.2).
+/// Of one call (spec 08 §1.2).
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What an [`Api`] is made from.
 pub(crate) struct ApiParts {
     pub(crate) logic: Channel,
+    pub(crate) repo: Channel,
     pub(crate) tokens: TokenKey,
     pub(crate) clock: Arc<dyn Clock>,
     /// This gateway and its incarnation.
@@ -46,6 +50,9 @@ pub(crate) struct Inner {
     pub(crate) auth: AuthServiceClient<Channel>,
     pub(crate) users: UserServiceClient<Channel>,
     pub(crate) conversations: ConversationServiceClient<Channel>,
+    pub(crate) messages: MessageServiceClient<Channel>,
+    pub(crate) friends: FriendServiceClient<Channel>,
+    pub(crate) idempotency: IdempotencyServiceClient<Channel>,
     pub(crate) verified: Verified,
     pub(crate) limits: Limits,
     pub(crate) parts: ApiParts,
@@ -58,6 +65,9 @@ impl Api {
             auth: AuthServiceClient::new(parts.logic.clone()),
             users: UserServiceClient::new(parts.logic.clone()),
             conversations: ConversationServiceClient::new(parts.logic.clone()),
+            messages: MessageServiceClient::new(parts.logic.clone()),
+            friends: FriendServiceClient::new(parts.logic.clone()),
+            idempotency: IdempotencyServiceClient::new(parts.repo.clone()),
             verified: Verified::start(),
             limits: Limits::new(parts.limits, Arc::clone(&parts.clock)),
             parts,
@@ -78,7 +88,7 @@ impl std::ops::Deref for Api {
     }
 }
 
-/// A request to logic, under its deadline.
+/// A request to logic or repo, under its deadline.
 pub(crate) fn ask<T>(message: T) -> tonic::Request<T> {
     rpc::request(message, CALL_DEADLINE)
 }

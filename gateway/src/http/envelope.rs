@@ -11,7 +11,9 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+/// Key of the details that lists users to whom something could not be done.
+const FAILED_USERS: &str = "failedUsers";
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
 /// A success. `data` that is absent is left out.
 #[derive(Debug)]
@@ -127,11 +129,22 @@ impl From<Failure> for ApiError {
         }
         let retry_after_s = failure.retry_after_s();
         let mut error = ApiError::new(failure.code, failure.message);
-        error.details = failure.details.into_iter().map(|(key, value)| (key, Value::from(value))).collect();
+        error.details = failure.details.into_iter().map(detail).collect();
         match retry_after_s {
             Some(seconds) => error.with(RETRY_AFTER, seconds),
             None => error,
         }
+    }
+}
+
+/// A detail as clients see it: services carry texts, of which this one is JSON.
+fn detail((key, value): (String, String)) -> (String, Value) {
+    match key.as_str() {
+        FAILED_USERS => {
+            let users = serde_json::from_str(&value).unwrap_or(Value::String(value));
+            (key, users)
+        }
+        _ => (key, Value::from(value)),
     }
 }
 

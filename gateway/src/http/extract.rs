@@ -1,14 +1,14 @@
-//! Reading requests: bodies as JSON objects, queries, path segments, each wrong one refused with what and where.
+//! Reading requests: bodies as JSON objects and queries, each wrong one refused with what and where.
 //!
 //! Owns sizes and types. Never knows which fields an endpoint has.
 
 use std::time::Duration;
 
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use gochat_proto::codes::ErrorCode;
-use gochat_proto::ids::ConversationId;
+use gochat_proto::ids::UserId;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use serde_json::{Map, Value};
@@ -54,6 +54,41 @@ async fn collect(request: Request) -> Result<Bytes, ApiError> {
 
 fn too_large() -> ApiError {
     ApiError::field(ErrorCode::MessageTooLarge, "body", "is larger than 1 MiB").closing()
+}
+
+/// A request body of one endpoint.
+pub(crate) trait FromFields: Sized {
+    /// Takes what it needs; unknown fields stay where they are.
+    fn read(fields: &mut Fields) -> Result<Self, ApiError>;
+}
+
+/// A body, read. No body at all is an object without fields.
+pub(crate) struct Body<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: FromFields> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Body<T>, ApiError> {
+        let RawBody(bytes) = RawBody::from_request(request, state).await?;
+        T::read(&mut Fields::parse(&bytes)?).map(Body)
+    }
+}
+
+/// The parameters that one endpoint knows.
+pub(crate) trait FromQuery: Sized {
+    /// Takes what it needs.
+    fn read(query: &QueryFields) -> Result<Self, ApiError>;
+}
+
+/// A query, read.
+pub(crate) struct Asked<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: FromQuery> FromRequestParts<S> for Asked<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Asked<T>, ApiError> {
+        T::read(&QueryFields::from_request_parts(parts, state).await?).map(Asked)
+    }
 }
 
 /// The fields of a JSON object. Unknown ones are ignored, null counts as absent.
@@ -108,6 +143,38 @@ impl Fields {
         }
     }
 
+    /// True or false.
+    pub(crate) fn boolean(&mut self, field: &str) -> Result<Option<bool>, ApiError> {
+        match self.0.remove(field) {
+            Some(Value::Bool(value)) => Ok(Some(value)),
+            Some(Value::Null) | None => Ok(None),
+            Some(_) => Err(ApiError::invalid(field, "must be true or false")),
+        }
+    }
+
+    /// An object, whose fields are read as these.
+    pub(crate) fn object(&mut self, field: &str) -> Result<Option<Fields>, ApiError> {
+        match self.0.remove(field) {
+            Some(Value::Object(fields)) => Ok(Some(Fields(fields))),
+            Some(Value::Null) | None => Ok(None),
+            Some(_) => Err(ApiError::invalid(field, "must be an object")),
+        }
+    }
+
+    /// Any value.
+    pub(crate) fn value(&mut self, field: &str) -> Option<Value> {
+        self.0.remove(field).filter(|value| !value.is_null())
+    }
+
+    /// The id of a user, a decimal string.
+    pub(crate) fn id(&mut self, field: &str) -> Result<String, ApiError> {
+        let id = self.required_text(field)?;
+        match id.parse::<UserId>() {
+            Ok(_) => Ok(id),
+            Err(_) => Err(ApiError::invalid(field, "must be an id, a decimal string")),
+        }
+    }
+
     /// A list of ids, each a decimal string.
     pub(crate) fn ids(&mut self, field: &str) -> Result<Vec<String>, ApiError> {
         let values = match self.0.remove(field) {
@@ -116,7 +183,7 @@ impl Fields {
             Some(_) => return Err(ApiError::invalid(field, "must be a list of ids")),
         };
         let id = |value| match value {
-            Value::String(id) if id.parse::<gochat_proto::ids::UserId>().is_ok() => Ok(id),
+            Value::String(id) if id.parse::<UserId>().is_ok() => Ok(id),
             _ => Err(ApiError::invalid(field, "must be a list of ids, each a decimal string")),
         };
         values.into_iter().map(id).collect()
@@ -142,6 +209,45 @@ impl QueryFields {
         self.0.iter().rev().find(|(name, _)| name == field).map(|(_, value)| value.as_str())
     }
 
+    /// A text of at most so many characters; empty when absent.
+    pub(crate) fn text_up_to(&self, field: &str, chars_max: usize) -> Result<String, ApiError> {
+        let text = self.text(field).unwrap_or_default();
+        if text.chars().count() > chars_max {
+            return Err(ApiError::invalid(field, &format!("is longer than {chars_max} characters")));
+        }
+        Ok(text.to_owned())
+    }
+
+    /// What is searched for: 1 to so many characters after trimming.
+    ///
+    /// # Errors
+    /// `MISSING_QUERY` when there is nothing to search for.
+    pub(crate) fn searched(&self, field: &str, chars_max: usize) -> Result<String, ApiError> {
+        match self.text_up_to(field, chars_max)?.trim() {
+            "" => Err(ApiError::field(ErrorCode::MissingQuery, field, "is required")),
+            text => Ok(text.to_owned()),
+        }
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn boolean(&self, field: &str) -> Result<Option<bool>, ApiError> {
+        match self.text(field) {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(_) => Err(ApiError::invalid(field, "must be true or false")),
+        }
+    }
+
+    /// An integer out of a range.
+    pub(crate) fn one_of(&self, field: &str, range: std::ops::RangeInclusive<i64>) -> Result<Option<i32>, ApiError> {
+        match self.integer(field)? {
+            None => Ok(None),
+            Some(number) if range.contains(&number) => Ok(i32::try_from(number).ok()),
+            Some(_) => Err(ApiError::invalid(field, &format!("must be from {} to {}", range.start(), range.end()))),
+        }
+    }
+
     /// An integer of 0 or above.
     pub(crate) fn integer(&self, field: &str) -> Result<Option<i64>, ApiError> {
         let Some(text) = self.text(field) else { return Ok(None) };
@@ -162,33 +268,6 @@ impl QueryFields {
         let given = self.0.iter().filter(|(name, _)| name == field).flat_map(|(_, value)| value.split(','));
         let number = |text: &str| text.parse().map_err(|_| ApiError::invalid(field, "must be a list of integers"));
         given.map(number).collect()
-    }
-}
-
-/// One segment of the path, decoded.
-pub(crate) struct Segment(pub(crate) String);
-
-impl<S: Send + Sync> FromRequestParts<S> for Segment {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Segment, ApiError> {
-        let segment = Path::<String>::from_request_parts(parts, state).await;
-        segment.map(|Path(text)| Segment(text)).map_err(|_| ErrorCode::NotFound.into())
-    }
-}
-
-/// The conversation that the path names; one that cannot exist is not found.
-pub(crate) struct ConversationPath(pub(crate) String);
-
-impl<S: Send + Sync> FromRequestParts<S> for ConversationPath {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<ConversationPath, ApiError> {
-        let Segment(id) = Segment::from_request_parts(parts, state).await?;
-        match id.parse::<ConversationId>() {
-            Ok(_) => Ok(ConversationPath(id)),
-            Err(_) => Err(ErrorCode::ConversationNotFound.into()),
-        }
     }
 }
 
@@ -250,5 +329,14 @@ mod tests {
         }
         assert_eq!(query("type=1,2&type=5").list("type").unwrap(), [1, 2, 5]);
         assert!(query("type=1,x").list("type").is_err());
+        assert_eq!(query("q=%20ann%20").searched("q", 3).ok(), None, "counted as given");
+        assert_eq!(query("q=%20ann%20").searched("q", 5).unwrap(), "ann");
+        for missing in ["", "q=", "q=%20"] {
+            assert_eq!(query(missing).searched("q", 5).unwrap_err().code, ErrorCode::MissingQuery);
+        }
+        assert_eq!(query("role=3").one_of("role", 1..=3).unwrap(), Some(3));
+        assert!(query("role=4").one_of("role", 1..=3).is_err());
+        assert_eq!(query("x=false").boolean("x").unwrap(), Some(false));
+        assert!(query("x=1").boolean("x").is_err());
     }
 }

@@ -9,6 +9,11 @@ use gochat_infra::telemetry::metrics::{Counter, counter};
 
 use super::envelope::ApiError;
 
+/// New guests, per address: a class room at once, then one every ten seconds (pipeline.md H6).
+pub(crate) const GUEST_CREATION: RateRule = RateRule::new(0.1, 30);
+/// Tickets for connections, per user: what may connect, and some to spare.
+pub(crate) const TICKET: RateRule = RateRule::new(2.0, 10);
+
 /// Counts requests.
 pub(crate) struct Limits {
     buckets: Option<Buckets>,
@@ -54,6 +59,35 @@ impl Limits {
     /// A message sent.
     pub(crate) fn send(&self, user_id: &str) -> Result<(), ApiError> {
         self.take("send", user_id, &RateRule::USER_SEND_MESSAGE)
+    }
+
+    /// A message to the world room; of a guest also by address, since a new guest costs nothing.
+    pub(crate) fn send_to_world(&self, user_id: &str, guest_at: Option<IpAddr>) -> Result<(), ApiError> {
+        self.take("world", user_id, &RateRule::WORLD_SEND_MESSAGE)?;
+        match guest_at {
+            Some(peer) => self.take("world guests", &network(peer), &RateRule::WORLD_SEND_MESSAGE),
+            None => Ok(()),
+        }
+    }
+
+    /// A search.
+    pub(crate) fn search(&self, user_id: &str) -> Result<(), ApiError> {
+        self.take("search", user_id, &RateRule::USER_SEARCH)
+    }
+
+    /// A guest to be made.
+    pub(crate) fn guest(&self, peer: IpAddr) -> Result<(), ApiError> {
+        self.take("guest", &network(peer), &GUEST_CREATION)
+    }
+
+    /// A ticket to be made.
+    pub(crate) fn ticket(&self, user_id: &str) -> Result<(), ApiError> {
+        self.take("ticket", user_id, &TICKET)
+    }
+
+    /// A password given by somebody who is logged in: guessed no faster than at a login.
+    pub(crate) fn password(&self, user_id: &str) -> Result<(), ApiError> {
+        self.take("password", user_id, &RateRule::USER_LOGIN_ATTEMPT)
     }
 
     /// An attempt to log in: per name, and with growing delays per name and address after failures, so that guessing is
@@ -135,6 +169,17 @@ mod tests {
         assert!(limits.send("7").is_ok());
         let off = Limits::new(false, clock);
         assert!((0..10_000).all(|_| off.send("7").is_ok() && off.machine().is_ok()));
+    }
+
+    #[test]
+    fn guests_count_by_address_too() {
+        let clock = ManualClock::at(0);
+        let limits = Limits::new(true, clock.clone());
+        assert_eq!((0..100).take_while(|_| limits.guest(AWAY).is_ok()).count(), 30);
+        assert!(limits.guest(HOME).is_ok());
+        let sent = (0..100).take_while(|n| limits.send_to_world(&n.to_string(), Some(AWAY)).is_ok()).count();
+        assert_eq!(sent, 10, "however many guests there are");
+        assert!(limits.send_to_world("registered", None).is_ok());
     }
 
     #[test]

@@ -1,24 +1,23 @@
-//! Message endpoints: history (M1), send (M2), mark read (M3). A send goes the way of every message, through the
-//! upstream topic, and waits for what comes back (pipeline.md A1).
+//! Message endpoints: history (M1), send (M2), mark read (M3). Never decides who may send or read: logic does.
 
 use axum::extract::State;
-use bytes::Bytes;
-use gochat_infra::rpc;
-use gochat_proto::bus::v1::{Ack, Origin, UpstreamMessage};
+use gochat_proto::bus::v1::{Ack, UpstreamMessage};
 use gochat_proto::codes::ErrorCode;
 use gochat_proto::common::v1 as wire;
 use gochat_proto::frames::{FrameError, SendMessage, parse_send_body};
+use gochat_proto::ids::ConversationId;
 use gochat_proto::im::logic::v1 as logic;
-use prost::Message as _;
 use serde::Serialize;
 use serde::de::IgnoredAny;
+use utoipa::{IntoParams, ToSchema};
 
 use super::api::{Api, ask};
-use super::auth::Caller;
+use super::auth::{Caller, Peer};
 use super::envelope::{ApiError, Success};
-use super::extract::{ConversationPath, Fields, QueryFields, RawBody};
+use super::extract::{Asked, Fields, FromQuery, QueryFields, RawBody};
 use super::objects::{Message, light};
-use crate::control::waiting::Outcome;
+use super::paths::ConversationPath;
+use super::stream;
 
 const LIMIT: i32 = 50;
 const LIMIT_MAX: i32 = 100;
@@ -27,35 +26,77 @@ const WAIT_MS: i32 = 1000;
 /// Means everything so far.
 const NEWEST: i64 = -1;
 
+/// Which part of a history.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct HistoryQuery {
+    /// Oldest first, above this `seqId`. Excludes `cursor`.
+    #[param(minimum = 0)]
+    after_seq: Option<i64>,
+    /// Newest first, below this `seqId`; absent: from the newest.
+    #[param(minimum = 0)]
+    cursor: Option<i64>,
+    /// Messages at most, 50 when absent; out of range it is clamped.
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<i32>,
+    /// Only these message types, with commas between them. Such a page is never `complete`.
+    #[param(rename = "type", value_type = Option<String>)]
+    kinds: Vec<i32>,
+}
+
+impl FromQuery for HistoryQuery {
+    fn read(query: &QueryFields) -> Result<HistoryQuery, ApiError> {
+        Ok(HistoryQuery {
+            after_seq: query.integer("after_seq")?,
+            cursor: query.integer("cursor")?,
+            limit: query.clamped("limit", LIMIT_MAX)?,
+            kinds: query.list("type")?,
+        })
+    }
+}
+
 /// A page of history.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = History)]
 pub(crate) struct Page {
     messages: Vec<Message>,
+    /// For `after_seq` or `cursor` of the next page; absent when this one is empty and the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<i64>,
     has_more: bool,
+    /// Highest number handed out, for information.
     assigned_seq: i64,
+    /// At or below it a hole is final.
     stored_through_seq: i64,
+    /// Whether this, with the pages before it, is everything as of now.
     complete: bool,
 }
 
-/// M1.
+/// Read the history
+///
+/// Recalled messages stay, `deleted` and empty. A recall is a message of type 4 of its own.
+#[utoipa::path(
+    get, path = "/conversations/{id}/messages", tag = "Messages", operation_id = "history", params(HistoryQuery),
+    responses((status = 200, body = Page)),
+    extensions(("x-id" = json!("M1")), ("x-guest" = json!("yes")),
+        ("x-errors" = json!(["NOT_CONVERSATION_MEMBER", "CONVERSATION_NOT_FOUND", "CONVERSATION_DISSOLVED"])))
+)]
 pub(crate) async fn history(
     State(api): State<Api>,
     caller: Caller,
     ConversationPath(conversation_id): ConversationPath,
-    query: QueryFields,
+    Asked(asked): Asked<HistoryQuery>,
 ) -> Result<Success<Page>, ApiError> {
-    let range = Range::read(&query)?;
+    let range = Range::read(&asked)?;
     let request = logic::GetMessagesRequest {
         user_id: caller.user_id,
         conversation_id,
         start_seq_id: range.start,
         end_seq_id: range.end,
-        limit: query.clamped("limit", LIMIT_MAX)?.unwrap_or(LIMIT),
+        limit: asked.limit.unwrap_or(LIMIT),
         ascending: range.ascending,
-        type_filter: query.list("type")?,
+        type_filter: asked.kinds,
         wait_ms: WAIT_MS,
     };
     let is_filtered = !request.type_filter.is_empty();
@@ -81,8 +122,8 @@ struct Range {
 }
 
 impl Range {
-    fn read(query: &QueryFields) -> Result<Range, ApiError> {
-        match (query.integer("cursor")?, query.integer("after_seq")?) {
+    fn read(query: &HistoryQuery) -> Result<Range, ApiError> {
+        match (query.cursor, query.after_seq) {
             (Some(_), Some(_)) => Err(ApiError::invalid("cursor", "and after_seq exclude each other")),
             (None, Some(after)) => Ok(Range { start: after + 1, end: 0, ascending: true }),
             (None, None) => Ok(Range { start: 0, end: 0, ascending: false }),
@@ -93,10 +134,40 @@ impl Range {
     }
 }
 
-/// M2.
+/// A message; the fields of the frame `send-message`, without the conversation.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the frame's own parser reads the body; this is what it takes, as tests check")]
+pub(crate) struct SendBody {
+    /// 1 text, 2 image, 3 file, 5 voice, 6 video.
+    #[schema(rename = "messageType", minimum = 1, maximum = 6)]
+    message_type: i32,
+    /// Text, or the address of what was uploaded.
+    #[schema(min_length = 1, max_length = 5000)]
+    content: String,
+    /// The client's own id of the message, new for each: sent again with the same one it is stored once.
+    #[schema(min_length = 1, max_length = 64)]
+    client_msg_id: String,
+    /// JSON as a text, at most 4096 bytes.
+    #[schema(max_length = 4096)]
+    extra: Option<String>,
+}
+
+/// Send a message
+///
+/// Answered when the message is durable. `TIMEOUT` and `SERVICE_UNAVAILABLE`: it may be stored; send it again with the
+/// same `client_msg_id`.
+#[utoipa::path(
+    post, path = "/conversations/{id}/messages", tag = "Messages", operation_id = "send", request_body = SendBody,
+    responses((status = 201, body = Message)),
+    extensions(("x-id" = json!("M2")), ("x-guest" = json!("restricted")), ("x-limit" = json!("user_send_message")),
+        ("x-errors" = json!(["INVALID_MESSAGE", "MESSAGE_EMPTY", "MESSAGE_TOO_LARGE", "UNSUPPORTED_MESSAGE_TYPE",
+            "NOT_CONVERSATION_MEMBER", "MUTED", "BLOCKED", "GUEST_FORBIDDEN", "CONVERSATION_NOT_FOUND",
+            "CONVERSATION_DISSOLVED", "CLIENT_MSG_ID_REUSED"])))
+)]
 pub(crate) async fn send(
     State(api): State<Api>,
     caller: Caller,
+    Peer(peer): Peer,
     ConversationPath(conversation_id): ConversationPath,
     RawBody(body): RawBody,
 ) -> Result<Success<Message>, ApiError> {
@@ -104,51 +175,20 @@ pub(crate) async fn send(
     if message.extra.as_deref().is_some_and(|extra| serde_json::from_str::<IgnoredAny>(extra).is_err()) {
         return Err(ApiError::field(ErrorCode::InvalidMessage, "extra", "is not JSON"));
     }
-    let status = *api.parts.status.borrow();
-    if !status.bus_healthy {
-        return Err(ErrorCode::ServiceUnavailable.into());
+    stream::admit(&api, &caller)?;
+    if conversation_id.parse() == Ok(ConversationId::World) {
+        api.limits.send_to_world(&caller.user_id, caller.claims.guest.then_some(peer))?;
     }
-    if status.slow_down_s > 0 {
-        return Err(ApiError::limited(status.slow_down_s));
-    }
-    api.limits.send(&caller.user_id)?;
-    match submit(&api, &caller, &message).await? {
-        Outcome::Acked(ack) => Ok(Success::created(sent(&caller, &message, ack).into())),
-        Outcome::Refused(refusal) => {
-            let code = ErrorCode::from_number(refusal.code).unwrap_or(ErrorCode::InternalError);
-            Err(match refusal.retry_after_s {
-                0 => ApiError::from(code),
-                seconds => ApiError::from(code).with("retryAfter", seconds),
-            })
-        }
-    }
-}
-
-/// Produces the message and waits for what becomes of it.
-async fn submit(api: &Api, caller: &Caller, message: &SendMessage<'_>) -> Result<Outcome, ApiError> {
-    let (gateway, incarnation) = api.parts.origin;
-    let (request, outcome) = api.parts.waiting.register().await;
-    let record = UpstreamMessage {
-        sender_id: caller.user_id.parse().map_err(|_| ErrorCode::InvalidToken)?,
+    let entry = UpstreamMessage {
         conversation_id: message.conversation_id.to_string(),
         message_type: message.message_type as i32,
         content: message.content.to_string(),
         extra: message.extra.as_deref().unwrap_or_default().to_owned(),
         client_msg_id: message.client_msg_id.to_string(),
-        temp_message_id: String::new(),
-        received_at_ms: api.parts.clock.unix_ms(),
-        origin: Some(Origin { gateway: gateway.number(), incarnation, address: 0, request }),
         ..UpstreamMessage::default()
     };
-    let value = Bytes::from(record.encode_to_vec());
-    let trace_id = rpc::trace_id().as_bytes().clone();
-    let submitted = api.parts.upstream.submit(&message.conversation_id, value, trace_id).await;
-    submitted.map_err(|_| ErrorCode::ServiceUnavailable)?;
-    match tokio::time::timeout(api.parts.send_timeout, outcome).await {
-        Ok(outcome) => outcome.map_err(|_| ErrorCode::ServiceUnavailable.into()),
-        // It may still be stored: the client sends it again with the same client_msg_id.
-        Err(_) => Err(ErrorCode::Timeout.into()),
-    }
+    let ack = stream::append(&api, &caller, entry).await?;
+    Ok(Success::created(sent(&caller, &message, ack).into()))
 }
 
 fn sent(caller: &Caller, message: &SendMessage<'_>, ack: Ack) -> wire::Message {
@@ -174,25 +214,48 @@ fn refused(error: FrameError<'_>) -> ApiError {
     ApiError::field(error.code, error.field, error.reason)
 }
 
+/// How far the caller has read. No body at all means everything so far.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+pub(crate) struct MarkRead {
+    /// Capped at the highest number there is; the mark never goes back.
+    #[schema(minimum = 0)]
+    seq_id: i64,
+}
+
+impl MarkRead {
+    fn read(body: &[u8]) -> Result<MarkRead, ApiError> {
+        match Fields::parse(body)?.integer("seqId")? {
+            Some(seq_id) => Ok(MarkRead { seq_id }),
+            None if body.is_empty() => Ok(MarkRead { seq_id: NEWEST }),
+            None => Err(ApiError::invalid("seqId", "is required")),
+        }
+    }
+}
+
 /// The new number of unread messages.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = UnreadNow)]
 pub(crate) struct Unread {
+    /// Counts to 100.
     unread_count: i64,
 }
 
-/// M3.
+/// Mark as read
+#[utoipa::path(
+    put, path = "/conversations/{id}/read", tag = "Messages", operation_id = "markRead",
+    request_body = Option<MarkRead>, responses((status = 200, body = Unread)),
+    extensions(("x-id" = json!("M3")), ("x-guest" = json!("yes")),
+        ("x-errors" = json!(["NOT_CONVERSATION_MEMBER", "CONVERSATION_NOT_FOUND", "CONVERSATION_DISSOLVED"])))
+)]
 pub(crate) async fn read(
     State(api): State<Api>,
     caller: Caller,
     ConversationPath(conversation_id): ConversationPath,
     RawBody(body): RawBody,
 ) -> Result<Success<Unread>, ApiError> {
-    let seq_id = match Fields::parse(&body)?.integer("seqId")? {
-        Some(seq_id) => seq_id,
-        None if body.is_empty() => NEWEST,
-        None => return Err(ApiError::invalid("seqId", "is required")),
-    };
+    let MarkRead { seq_id } = MarkRead::read(&body)?;
     let request = logic::MarkAsReadRequest { user_id: caller.user_id, conversation_id, seq_id };
     let answer = api.conversations.clone().mark_as_read(ask(request)).await?.into_inner();
     Ok(Success::ok(Unread { unread_count: answer.unread_count }))

@@ -43,6 +43,7 @@ enum Note {
     Ask(String, oneshot::Sender<Known>),
     Said(String, Said),
     Revoked(String, Duration),
+    Forget(String),
 }
 
 /// A handle on the table; tokens are named by their hash.
@@ -74,6 +75,11 @@ impl Verified {
     /// The token is void for the rest of its life, whatever was said before or is still on its way.
     pub(crate) async fn revoked(&self, hash: &str, left: Duration) {
         let _ = self.notes.send(Note::Revoked(hash.to_owned(), left)).await;
+    }
+
+    /// All tokens of this user are asked about again: some of them became void.
+    pub(crate) async fn forget(&self, user_id: &str) {
+        let _ = self.notes.send(Note::Forget(user_id.to_owned())).await;
     }
 }
 
@@ -116,6 +122,11 @@ impl Table {
         self.0.insert(hash, Entry { said, at: now, revoked_until: now.checked_add(left) });
     }
 
+    fn forget(&mut self, user_id: &str) {
+        let is_of = |entry: &Entry| matches!(&entry.said, Said::Good(user) if user.id == user_id);
+        self.0.retain(|_, entry| !is_of(entry));
+    }
+
     fn make_room(&mut self, now: Instant) {
         if self.0.len() < ENTRIES_MAX {
             return;
@@ -142,6 +153,7 @@ async fn run(mut inbox: mpsc::Receiver<Note>) {
             }
             Note::Said(hash, said) => table.said(hash, said, now),
             Note::Revoked(hash, left) => table.revoked(hash, left, now),
+            Note::Forget(user_id) => table.forget(&user_id),
         }
     }
 }
@@ -176,6 +188,20 @@ mod tests {
         table.revoked("a".into(), DEGRADED_FOR, start);
         table.said("a".into(), good(), start);
         assert!(matches!(table.known("a", start), Known::Fresh(Said::Bad(ErrorCode::InvalidToken))));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_asked_about_again() {
+        let start = Instant::now();
+        let mut table = Table::default();
+        let of = |id: &str| Said::Good(Arc::new(User { id: id.into(), ..User::default() }));
+        table.said("a".into(), of("7"), start);
+        table.said("b".into(), of("8"), start);
+        table.revoked("c".into(), DEGRADED_FOR, start);
+        table.forget("7");
+        assert!(matches!(table.known("a", start), Known::Nothing));
+        assert!(matches!(table.known("b", start), Known::Fresh(Said::Good(_))));
+        assert!(matches!(table.known("c", start), Known::Fresh(Said::Bad(_))));
     }
 
     #[test]
