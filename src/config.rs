@@ -59,6 +59,18 @@ pub(crate) struct WebSocket {
     pub(crate) send_queue_bytes: u32,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) query_token: bool,
+    pub(crate) session_policy: SessionPolicy,
+    pub(crate) max_devices: u32,
+    pub(crate) world_messages_per_minute: u32,
+}
+
+/// How many sessions a user may have.
+#[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SessionPolicy {
+    Single,
+    PerDevice,
+    Multi,
 }
 
 #[derive(Deserialize, Debug, Clone, PartialEq)]
@@ -112,6 +124,9 @@ impl Default for WebSocket {
             send_queue_bytes: 1 << 20,
             allowed_origins: vec!["*".to_owned()],
             query_token: true,
+            session_policy: SessionPolicy::Single,
+            max_devices: 5,
+            world_messages_per_minute: 10,
         }
     }
 }
@@ -170,6 +185,8 @@ impl Config {
         within("ws.pong_timeout_s", self.ws.pong_timeout_s.into(), 1..=600)?;
         within("ws.send_queue_frames", self.ws.send_queue_frames.into(), 8..=65_536)?;
         within("ws.send_queue_bytes", self.ws.send_queue_bytes.into(), 64 << 10..=64 << 20)?;
+        within("ws.max_devices", self.ws.max_devices.into(), 1..=64)?;
+        within("ws.world_messages_per_minute", self.ws.world_messages_per_minute.into(), 1..=100_000)?;
         within("auth.access_token_ttl_s", self.auth.access_token_ttl_s, 60..=30 * 24 * 3600)?;
         within("auth.refresh_token_ttl_s", self.auth.refresh_token_ttl_s, 60..=365 * 24 * 3600)?;
         within("auth.bcrypt_cost", self.auth.bcrypt_cost.into(), 4..=16)?;

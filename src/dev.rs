@@ -2,10 +2,10 @@
 //! never a rule.
 
 use crate::cli::{DevArgs, Limits, Reactor};
-use crate::config::{Config, LogFormat};
+use crate::config::{self, Config, LogFormat};
 use crate::data::{DataDir, Embedded, token_key};
 use crate::metrics;
-use gochat_gateway::config::{ChatConfig, DataPlaneConfig, ReactorChoice};
+use gochat_gateway::config::{ChatConfig, DataPlaneConfig, ReactorChoice, SessionPolicy};
 use gochat_gateway::control::{Control, ControlConfig, ControlDeps};
 use gochat_gateway::data_plane::DataPlane;
 use gochat_gateway::engine::EngineConfig;
@@ -239,9 +239,19 @@ fn data_plane_config(
         allow_query_token: config.ws.query_token,
         allowed_origins: (!all).then(|| config.ws.allowed_origins.clone()),
         rate_limits: config.limits == Limits::On,
+        world_messages_per_minute: config.ws.world_messages_per_minute,
+        session_policy: session_policy(config),
         heartbeat_interval_s: config.ws.ping_interval_s,
     };
     DataPlaneConfig { engine, chat }
+}
+
+fn session_policy(config: &Config) -> SessionPolicy {
+    match config.ws.session_policy {
+        config::SessionPolicy::Single => SessionPolicy::Single,
+        config::SessionPolicy::PerDevice => SessionPolicy::PerDevice,
+        config::SessionPolicy::Multi => SessionPolicy::Multi,
+    }
 }
 
 /// How many descriptors this process may open; the soft limit is raised to the hard one.
@@ -259,6 +269,8 @@ fn control_config(config: &Config) -> ControlConfig {
         admin: config.admin,
         limits: config.limits == Limits::On,
         allowed_origins: config.ws.allowed_origins.clone(),
+        session_policy: session_policy(config),
+        max_devices: config.ws.max_devices,
         ..ControlConfig::default()
     }
 }

@@ -64,6 +64,11 @@ pub struct Opened {
     pub token_hash: Box<str>,
     /// `ver` of its access token.
     pub token_version: i64,
+    /// Login its access token belongs to (claim `fam`).
+    pub family_id: Box<str>,
+    /// `jti` of the ticket it came with; empty when it came with an access token. A ticket is good once: registration
+    /// decides, so such a session never begins without it.
+    pub ticket_id: Box<str>,
     /// Expiry of that token, Unix seconds.
     pub expires_at_s: i64,
     /// `device` of the query, at most 64 bytes; empty when not given.
@@ -113,6 +118,8 @@ pub enum UplinkEvent {
         token_hash: Box<str>,
         /// `ver` of the new token.
         token_version: i64,
+        /// Login the new token belongs to.
+        family_id: Box<str>,
         /// Its expiry, Unix seconds.
         expires_at_s: i64,
     },
@@ -126,6 +133,17 @@ pub enum UplinkEvent {
         conversation: Box<str>,
         /// Read through this sequence number.
         seq_id: i64,
+    },
+    /// A user types or has stopped; at most once per conversation and connection every 3 s. Never added while congested.
+    Typing {
+        /// The connection it comes from.
+        address: Address,
+        /// Its user.
+        user_id: i64,
+        /// Conversation id as the client sent it (checked for size).
+        conversation: Box<str>,
+        /// Began, or stopped.
+        is_typing: bool,
     },
     /// A connection to be served over HTTP.
     Http(HttpHandover),
@@ -222,7 +240,18 @@ pub enum Revocation {
         /// The lowest version that still counts.
         version_min: i64,
     },
+    /// An account is disabled, as of its last registration.
+    Disabled {
+        /// The user.
+        user_id: i64,
+        /// Until then a handshake is refused without asking, Unix seconds: the account may be enabled again meanwhile.
+        until_s: i64,
+    },
 }
+
+/// Names a room on one gateway for the life of the process; never used for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoomKey(pub u32);
 
 /// What control tells a shard. Whatever names a connection that has ended is counted and ignored.
 #[derive(Debug)]
@@ -240,6 +269,41 @@ pub enum Downlink {
         from: u32,
         /// Behind the last target.
         to: u32,
+        /// The frame.
+        frame: OutFrame,
+    },
+    /// Adds a connection of this shard to a room, made when there is none. Idempotent.
+    RoomJoin {
+        /// The room.
+        room: RoomKey,
+        /// The connection.
+        address: Address,
+    },
+    /// Removes a user's connections of this shard from a room.
+    RoomLeave {
+        /// The room.
+        room: RoomKey,
+        /// The user.
+        user_id: i64,
+    },
+    /// From now on these connections of this shard are the room.
+    RoomReset {
+        /// The room.
+        room: RoomKey,
+        /// The connections, each once.
+        addresses: Box<[Address]>,
+    },
+    /// Forgets a room, behind every frame for it that came before.
+    RoomDrop {
+        /// The room.
+        room: RoomKey,
+    },
+    /// One frame for a whole room.
+    RoomFrame {
+        /// The room.
+        room: RoomKey,
+        /// A connection that does not get it; [`Address::NONE`] for none.
+        exclude: Address,
         /// The frame.
         frame: OutFrame,
     },

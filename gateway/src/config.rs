@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use gochat_infra::token::TokenKey;
 use gochat_proto::ids::GatewayId;
-pub use gochat_ring::ReactorChoice;
 use gochat_ring::RingConfig;
+pub use gochat_ring::{ReactorChoice, probe};
 
 use crate::engine::EngineConfig;
 use crate::limits::{HANDSHAKES_MAX, Limits, Timeouts};
@@ -14,6 +14,18 @@ use crate::limits::{HANDSHAKES_MAX, Limits, Timeouts};
 const DESCRIPTORS_RESERVED: usize = 1024;
 /// Connections waiting to be accepted, per shard.
 const BACKLOG: u32 = 4096;
+
+/// How many sessions a user may have (spec 02 section 7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SessionPolicy {
+    /// One: a newer one replaces it.
+    #[default]
+    Single,
+    /// One per device.
+    PerDevice,
+    /// Any number up to the most.
+    Multi,
+}
 
 /// What a chat session is judged by.
 #[derive(Clone, Debug)]
@@ -32,6 +44,10 @@ pub struct ChatConfig {
     pub allowed_origins: Option<Vec<String>>,
     /// Whether rates are limited; sizes always are.
     pub rate_limits: bool,
+    /// Messages to the world room a minute: per connection, and for guests per address too.
+    pub world_messages_per_minute: u32,
+    /// How many sessions a user may have; repo decides, a shard only acts early where the answer is plain.
+    pub session_policy: SessionPolicy,
     /// What clients are told in `connected`, seconds.
     pub heartbeat_interval_s: u32,
 }

@@ -38,8 +38,21 @@ pub const DOWNLINK_BATCHES_MAX: usize = 64;
 pub const CHUNK_BYTES: usize = 64 * 1024;
 /// Such buffers kept for reuse.
 pub const CHUNKS_KEPT_MAX: usize = 64;
-/// Queues and handshake buffers kept for reuse by a shard.
+/// Handshake buffers kept for reuse by a shard.
 pub const SPARES_MAX: usize = 1024;
+/// Queues kept for reuse by a shard: those of two slices of a fan-out, one being sent and one being filled.
+pub const SPARE_QUEUES_MAX: usize = 4096;
+
+/// Members of rooms that are given frames in one tick, so that a large room does not hold up everybody else.
+pub const ROOM_TARGETS_PER_TICK: usize = 1024;
+/// Frames that one pass over a room gives to each member.
+pub const ROOM_FRAMES_PER_PASS: usize = 32;
+/// Bytes of the frames of one pass over a room, but for its first frame.
+pub const ROOM_BYTES_PER_PASS: usize = 128 * 1024;
+/// Frames and changes that wait for rooms of a shard; it takes no further batches from control beyond that.
+pub const ROOM_STEPS_MAX: usize = 4096;
+/// Conversations in which typing is remembered by a shard, to pass it on at most every 3 s.
+pub const TYPING_MAX: usize = 65_536;
 
 /// Granularity of all timers, milliseconds.
 pub const QUANTUM_MS: u64 = 250;
@@ -52,6 +65,8 @@ pub const DRAINS_PER_TICK: usize = 512;
 const _: () = assert!(RECORD_BYTES_MAX * 4 <= UPLINK_CHUNK_BYTES && UPLINK_CHUNK_BYTES <= UPLINK_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX >= 1024 && HEAD_BYTES_MAX <= CHUNK_BYTES);
 const _: () = assert!(QUEUE_BYTES_MAX < SHARD_QUEUE_BYTES_MAX && MESSAGE_BYTES_MAX <= SHARD_PARTIAL_BYTES_MAX);
+const _: () = assert!(ROOM_FRAMES_PER_PASS <= QUEUE_FRAMES_MAX / 4 && ROOM_BYTES_PER_PASS <= QUEUE_BYTES_MAX / 4);
+const _: () = assert!(2 * ROOM_TARGETS_PER_TICK <= SPARE_QUEUES_MAX);
 const _: () = assert!(UPLINK_BYTES_MAX < u32::MAX as usize, "offsets in a batch have 32 bits");
 
 /// Bytes of `device` in the query.
@@ -145,7 +160,7 @@ impl Limits {
     pub fn worst_case_memory(&self, slot_bytes: usize, ring: &gochat_ring::RingConfig) -> usize {
         let slots = (ring.connections_max + ring.outgoing_max) as usize * (slot_bytes + 64);
         let receive = ring.buffers as usize * ring.buffer_bytes;
-        let handshakes = (self.handshakes_max + SPARES_MAX) * HEAD_BYTES_MAX;
+        let handshakes = (self.handshakes_max + SPARES_MAX) * HEAD_BYTES_MAX + TYPING_MAX * 32;
         let queues = self.shard_queue_bytes_max + self.shard_partial_bytes_max + CHUNKS_KEPT_MAX * CHUNK_BYTES;
         let uplink = (UPLINK_BATCHES_PER_SHARD + 1) * UPLINK_BYTES_MAX + CHUNKS_KEPT_MAX * UPLINK_CHUNK_BYTES;
         slots + receive + handshakes + queues + uplink

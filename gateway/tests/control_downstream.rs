@@ -60,7 +60,12 @@ async fn only_this_life_is_delivered() {
         ack("no origin", None),
         ack("no such shard", origin(INCARNATION, Address::new(200, 1, 1).0)),
         Item::Push(Push { message: None, ..push(1, vec![HERE.0]) }),
-        Item::Signal(Signal { addresses: vec![HERE.0], frame_type: "x".into(), payload: b"no json".to_vec().into() }),
+        Item::Signal(Signal {
+            addresses: vec![HERE.0],
+            frame_type: "x".into(),
+            payload: b"no json".to_vec().into(),
+            ..Signal::default()
+        }),
         Item::Kick(Kick { address: HERE.0, close_code: 70_000, reason: String::new() }),
     ];
     setting.downstream(0, 0, strangers).await;
@@ -85,9 +90,18 @@ async fn items_go_to_the_shards_of_their_connections() {
     };
     let payload = br#"{"conversationId":"c","updates":{"unreadCount":1}}"#.to_vec().into();
     let items = vec![
-        Item::Push(Push { exclude_address: 9, ..push(1, vec![THERE.0, HERE.0, 9, second.0]) }),
+        Item::Push(Push {
+            exclude_address: 9,
+            exclude_incarnation: INCARNATION,
+            ..push(1, vec![THERE.0, HERE.0, 9, second.0])
+        }),
         Item::Refusal(refusal),
-        Item::Signal(Signal { addresses: vec![HERE.0], frame_type: "conversation-updated".into(), payload }),
+        Item::Signal(Signal {
+            addresses: vec![HERE.0],
+            frame_type: "conversation-updated".into(),
+            payload,
+            ..Signal::default()
+        }),
         Item::Kick(Kick { address: THERE.0, close_code: 4004, reason: "bye".into() }),
     ];
     setting.downstream(1, INCARNATION, items).await;

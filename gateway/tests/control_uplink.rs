@@ -131,7 +131,8 @@ async fn a_session_begins_degraded_while_repo_fails_and_is_registered_later() {
     shards[0].end.uplink.flush();
     let updates = setting.updates(|updates| updates.iter().any(|u| !u.offline.is_empty())).await;
     assert_eq!(updates.iter().filter(|u| !u.online.is_empty()).count(), 3);
-    let again = shards[0].rest().into_iter().filter(|h| format!("{h:?}").contains("Registered")).count();
+    let rest = shards[0].rest();
+    let again = rest.iter().filter(|h| format!("{h:?}").contains("Registered")).count();
     assert_eq!(again, 0, "told once");
 }
 

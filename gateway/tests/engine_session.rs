@@ -13,7 +13,7 @@ use gochat_gateway::bridge::{
     ControlEnd, Downlink, DownlinkBatch, FrameClass, HttpHandover, Opened, OutFrame, Revocation, UplinkEvent,
     UplinkRecord,
 };
-use gochat_gateway::config::{ChatConfig, DataPlaneConfig};
+use gochat_gateway::config::{ChatConfig, DataPlaneConfig, SessionPolicy};
 use gochat_gateway::data_plane::DataPlane;
 use gochat_infra::token::{Claims, ISSUER, TokenKey, TokenKind};
 use gochat_proto::bus::v1::UpstreamMessage;
@@ -74,6 +74,8 @@ impl Gateway {
                 allow_query_token: true,
                 allowed_origins: None,
                 rate_limits: false,
+                world_messages_per_minute: 10,
+                session_policy: SessionPolicy::Single,
                 heartbeat_interval_s: 30,
             },
         };

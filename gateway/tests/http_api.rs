@@ -45,6 +45,8 @@ impl Gateway {
             allow_query_token: true,
             allowed_origins: None,
             rate_limits: false,
+            world_messages_per_minute: 10,
+            session_policy: gochat_gateway::config::SessionPolicy::Single,
             heartbeat_interval_s: 30,
         };
         let (plane, end) = DataPlane::start(&DataPlaneConfig { engine, chat }).unwrap();

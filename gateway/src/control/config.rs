@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::config::SessionPolicy;
+
 /// Everything that can be set.
 #[derive(Clone, Debug)]
 pub struct ControlConfig {
@@ -18,6 +20,10 @@ pub struct ControlConfig {
     pub registration_timeout: Duration,
     /// How long an HTTP send waits for its acknowledgement.
     pub send_timeout: Duration,
+    /// How many sessions a user may have.
+    pub session_policy: SessionPolicy,
+    /// Sessions of one user, unless the policy is one.
+    pub max_devices: u32,
     /// Connections served over HTTP at once; further ones are closed.
     pub http_connections_max: usize,
     /// Connections closed per second while draining, in percent of those open at its start.
@@ -33,6 +39,8 @@ impl Default for ControlConfig {
             downstream_partitions: 2,
             registration_timeout: Duration::from_secs(2),
             send_timeout: Duration::from_secs(10),
+            session_policy: SessionPolicy::Single,
+            max_devices: 5,
             http_connections_max: 4096,
             drain_percent_per_s: 5,
         }

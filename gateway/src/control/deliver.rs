@@ -1,18 +1,30 @@
-//! Downstream records taken apart: frames for connections by shard, outcomes for waiting HTTP requests. Never sends and
-//! never reorders: items of a record, and records of a partition, keep their order towards each shard.
+//! Downstream records taken apart: frames for connections by shard, what concerns rooms, outcomes for waiting HTTP
+//! requests. Never sends and never reorders: items of a record, and records of a partition, keep their order towards each
+//! shard and towards the rooms.
 
 use bytes::Bytes;
 use gochat_proto::bus::v1::downstream_item::Item;
-use gochat_proto::bus::v1::{DownstreamRecord, Kick, Origin};
+use gochat_proto::bus::v1::{DownstreamRecord, Kick, Origin, Push, Signal};
 use gochat_proto::close_codes::CloseCode;
 use gochat_proto::ids::{Address, GatewayId};
 use prost::Message as _;
 
 use super::frames::FrameWriter;
+use super::rooms::Entry;
 use super::shards::Batches;
 use super::stats::DownlinkStats;
 use super::waiting::Outcome;
 use crate::bridge::Downlink;
+
+/// How ids of conversations begin that may have a room.
+const GROUP: &str = "group_";
+
+/// What records hold, by where it goes.
+pub(crate) struct Sorted {
+    pub(crate) batches: Batches,
+    pub(crate) outcomes: Vec<(u64, Outcome)>,
+    pub(crate) rooms: Vec<(Box<str>, Entry)>,
+}
 
 /// Takes records apart for one life of one gateway.
 pub(crate) struct Deliverer {
@@ -23,8 +35,8 @@ pub(crate) struct Deliverer {
 }
 
 impl Deliverer {
-    /// Adds what one record holds to `batches` and `outcomes`.
-    pub(crate) fn record(&mut self, value: Bytes, batches: &mut Batches, outcomes: &mut Vec<(u64, Outcome)>) {
+    /// Adds what one record holds.
+    pub(crate) fn record(&mut self, value: Bytes, sorted: &mut Sorted) {
         self.stats.records.inc();
         let Ok(record) = DownstreamRecord::decode(value) else {
             tracing::error!("a downstream record is not one, dropped");
@@ -35,39 +47,66 @@ impl Deliverer {
         }
         for item in record.items {
             match item.item {
-                Some(item) => self.item(item, batches, outcomes),
+                Some(item) => self.item(item, sorted),
                 None => self.stats.malformed.inc(),
             }
         }
     }
 
-    fn item(&mut self, item: Item, batches: &mut Batches, outcomes: &mut Vec<(u64, Outcome)>) {
+    fn item(&mut self, item: Item, sorted: &mut Sorted) {
         match item {
             Item::Ack(ack) => match self.target(ack.origin) {
-                Target::Request(request) => outcomes.push((request, Outcome::Acked(ack))),
-                Target::Connection(address) => batches.frame(address, self.frames.ack(&ack)),
+                Target::Request(request) => sorted.outcomes.push((request, Outcome::Acked(ack))),
+                Target::Connection(address) => sorted.batches.frame(address, self.frames.ack(&ack)),
                 Target::Stranger => self.stats.stale.inc(),
             },
             Item::Refusal(refusal) => match self.target(refusal.origin) {
-                Target::Request(request) => outcomes.push((request, Outcome::Refused(refusal))),
-                Target::Connection(address) => batches.frame(address, self.frames.refusal(&refusal)),
+                Target::Request(request) => sorted.outcomes.push((request, Outcome::Refused(refusal))),
+                Target::Connection(address) => sorted.batches.frame(address, self.frames.refusal(&refusal)),
                 Target::Stranger => self.stats.stale.inc(),
             },
-            Item::Push(mut push) => {
-                push.addresses.retain(|address| *address != push.exclude_address);
-                // A push for all local members of a conversation needs the gateway's own membership, which groups bring.
-                match self.frames.push(&push).filter(|_| push.target_conversation_id.is_empty()) {
-                    Some(frame) => batches.frame_to_many(&push.addresses, &frame),
-                    None => self.stats.malformed.inc(),
-                }
+            Item::Push(push) => self.push(push, sorted),
+            Item::Signal(signal) => self.signal(signal, sorted),
+            Item::Kick(kick) => self.kick(&kick, &mut sorted.batches),
+            Item::Room(change) => {
+                sorted.rooms.push((change.conversation_id.as_str().into(), Entry::Change(change)));
             }
-            Item::Signal(signal) => match self.frames.signal(&signal) {
-                Some(frame) => batches.frame_to_many(&signal.addresses, &frame),
-                None => self.stats.malformed.inc(),
-            },
-            Item::Kick(kick) => self.kick(&kick, batches),
-            Item::Room(_) => self.stats.malformed.inc(),
         }
+    }
+
+    fn push(&mut self, mut push: Push, sorted: &mut Sorted) {
+        let Some(frame) = self.frames.push(&push) else { return self.stats.malformed.inc() };
+        // An address of another life or gateway may be somebody else's here.
+        if push.exclude_incarnation != self.incarnation {
+            push.exclude_address = Address::NONE.0;
+        }
+        if !push.target_conversation_id.is_empty() {
+            let (version, exclude) = (push.membership_version, Address(push.exclude_address));
+            let entry = Entry::Frame { version, exclude, frame };
+            return sorted.rooms.push((push.target_conversation_id.into(), entry));
+        }
+        push.addresses.retain(|address| *address != push.exclude_address);
+        let conversation = match (push.message, push.recalled) {
+            (Some(message), _) => message.conversation_id,
+            (None, Some(recalled)) => recalled.conversation_id,
+            (None, None) => String::new(),
+        };
+        if conversation.starts_with(GROUP) {
+            // Behind what of this group still waits for its members to be known.
+            let entry = Entry::Direct { addresses: push.addresses, frame };
+            sorted.rooms.push((conversation.into(), entry));
+        } else {
+            sorted.batches.frame_to_many(&push.addresses, &frame);
+        }
+    }
+
+    fn signal(&mut self, signal: Signal, sorted: &mut Sorted) {
+        let Some(frame) = self.frames.signal(&signal) else { return self.stats.malformed.inc() };
+        if signal.target_conversation_id.is_empty() {
+            return sorted.batches.frame_to_many(&signal.addresses, &frame);
+        }
+        let entry = Entry::Frame { version: signal.membership_version, exclude: Address::NONE, frame };
+        sorted.rooms.push((signal.target_conversation_id.into(), entry));
     }
 
     fn kick(&self, kick: &Kick, batches: &mut Batches) {

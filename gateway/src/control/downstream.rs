@@ -8,9 +8,11 @@ use gochat_infra::bus::{BatchLimits, Bus, BusError, Durability, Offset, Partitio
 use gochat_infra::clock::Clock;
 use gochat_proto::ids::GatewayId;
 use gochat_proto::topics;
+use tokio::sync::mpsc;
 
-use super::deliver::Deliverer;
+use super::deliver::{Deliverer, Sorted};
 use super::frames::FrameWriter;
+use super::room_loop::RoomInput;
 use super::shards::Shards;
 use super::stats::DownlinkStats;
 use super::waiting::Waiting;
@@ -26,6 +28,7 @@ pub(crate) struct Downstream {
     pub(crate) gateway: GatewayId,
     pub(crate) incarnation: u64,
     pub(crate) shards: Shards,
+    pub(crate) rooms: mpsc::Sender<RoomInput>,
     pub(crate) waiting: Waiting,
     pub(crate) stats: DownlinkStats,
 }
@@ -73,15 +76,17 @@ impl Downstream {
                     continue;
                 }
             };
-            let mut batches = self.shards.batches();
-            let mut outcomes = Vec::new();
+            let mut sorted = Sorted { batches: self.shards.batches(), outcomes: Vec::new(), rooms: Vec::new() };
             deliverer.frames.now_s = self.clock.unix_ms() / 1000;
             for record in records {
                 position.next = record.offset + 1;
-                deliverer.record(record.value, &mut batches, &mut outcomes);
+                deliverer.record(record.value, &mut sorted);
             }
-            batches.send().await;
-            for (request, outcome) in outcomes {
+            sorted.batches.send().await;
+            if !sorted.rooms.is_empty() && self.rooms.send(RoomInput::Entries(sorted.rooms)).await.is_err() {
+                return tracing::info!(partition = position.partition, "downstream reader ends with the rooms");
+            }
+            for (request, outcome) in sorted.outcomes {
                 self.waiting.complete(request, outcome).await;
             }
         }

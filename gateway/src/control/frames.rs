@@ -3,10 +3,13 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use gochat_proto::bus::v1::{Ack, Push, Refusal, Signal};
+use gochat_proto::bus::v1::{Ack, Push, Refusal, Signal, SignalClass};
 use gochat_proto::codes::ErrorCode;
 use gochat_proto::failure::Failure;
-use gochat_proto::frames::{ConversationUpdated, ErrorDetails, ErrorFrame, MessageAck, NewMessage, write_signal};
+use gochat_proto::frames::{
+    ConversationUpdated, ErrorDetails, ErrorFrame, MessageAck, MessageRecalled, NewMessage, RecallAck, Resync,
+    write_signal,
+};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
@@ -27,9 +30,12 @@ impl FrameWriter {
         FrameWriter { buffer: Vec::new(), now_s: unix_ms / 1000 }
     }
 
-    /// `message-ack`.
+    /// `message-ack`, or `recall-ack`.
     pub(crate) fn ack(&mut self, ack: &Ack) -> OutFrame {
-        self.frame(FrameClass::Chat, |out, now| MessageAck::from(ack).write(out, now))
+        self.frame(FrameClass::Chat, |out, now| match RecallAck::from_record(ack) {
+            Some(recall) => recall.write(out, now),
+            None => MessageAck::from(ack).write(out, now),
+        })
     }
 
     /// `error` for a message that was refused.
@@ -37,8 +43,12 @@ impl FrameWriter {
         self.frame(FrameClass::Chat, |out, now| ErrorFrame::from(refusal).write(out, now))
     }
 
-    /// `new-message`; `None` when the record lacks the message or its sender.
+    /// `new-message` or `message-recalled`; `None` when the record has neither, or lacks the message's sender.
     pub(crate) fn push(&mut self, push: &Push) -> Option<OutFrame> {
+        if let Some(recalled) = &push.recalled {
+            let recalled = MessageRecalled::from_record(recalled, push.redelivered);
+            return Some(self.frame(FrameClass::Chat, |out, now| recalled.write(out, now)));
+        }
         let message = NewMessage::from_record(push.message.as_ref()?, push.redelivered)?;
         Some(self.frame(FrameClass::Chat, |out, now| message.write(out, now)))
     }
@@ -46,8 +56,17 @@ impl FrameWriter {
     /// Any other frame; `None` when its payload is not one JSON object.
     pub(crate) fn signal(&mut self, signal: &Signal) -> Option<OutFrame> {
         let about: SignalData<'_> = serde_json::from_slice(&signal.payload).ok()?;
-        let class = class_of(&signal.frame_type, &about);
+        let class = match signal.class() {
+            SignalClass::Ephemeral => FrameClass::Ephemeral,
+            SignalClass::Coalescible => FrameClass::Coalescible { key: about.key(&signal.frame_type) },
+            SignalClass::Chat => class_of(&signal.frame_type, &about),
+        };
         Some(self.frame(class, |out, now| write_signal(out, &signal.frame_type, &signal.payload, now)))
+    }
+
+    /// A hint to fetch what may have been missed: in one conversation, or, when it is empty, in any.
+    pub(crate) fn resync(&mut self, conversation_id: &str) -> OutFrame {
+        self.frame(FrameClass::Chat, |out, now| Resync { conversation_id }.write(out, now))
     }
 
     /// `error` for a frame about a conversation.
@@ -80,24 +99,27 @@ struct SignalData<'a> {
     updates: Option<BTreeMap<String, IgnoredAny>>,
 }
 
+impl SignalData<'_> {
+    /// Equal for frames of which only the last matters.
+    fn key(&self, frame_type: &str) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (frame_type, &self.conversation_id, &self.user_id).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
 fn class_of(frame_type: &str, about: &SignalData<'_>) -> FrameClass {
     match frame_type {
         "typing-indicator" | "online-status" => FrameClass::Ephemeral,
-        "message-read" => FrameClass::Coalescible { key: key(&(frame_type, &about.conversation_id, &about.user_id)) },
+        "message-read" => FrameClass::Coalescible { key: about.key(frame_type) },
         // Only the count alone is replaced by a newer one; other updates may name other fields.
         ConversationUpdated::TYPE
             if about.updates.as_ref().is_some_and(|u| u.len() == 1 && u.contains_key("unreadCount")) =>
         {
-            FrameClass::Coalescible { key: key(&(frame_type, &about.conversation_id)) }
+            FrameClass::Coalescible { key: about.key(frame_type) }
         }
         _ => FrameClass::Chat,
     }
-}
-
-fn key(about: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    about.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]
@@ -107,7 +129,7 @@ mod tests {
 
     fn signal(frame_type: &str, payload: &str) -> Option<OutFrame> {
         let payload = payload.as_bytes().to_vec();
-        let signal = Signal { addresses: vec![], frame_type: frame_type.into(), payload: payload.into() };
+        let signal = Signal { frame_type: frame_type.into(), payload: payload.into(), ..Signal::default() };
         FrameWriter::default().signal(&signal)
     }
 
@@ -124,6 +146,20 @@ mod tests {
         assert_eq!(signal("member-added", "{}").unwrap().class, FrameClass::Chat);
         assert!(signal("member-added", "{} trailing").is_none());
         assert!(signal("member-added", "not json").is_none());
+    }
+
+    #[test]
+    fn whoever_makes_a_signal_may_say_what_becomes_of_it() {
+        let of = |class: SignalClass, payload: &str| {
+            let payload = payload.as_bytes().to_vec().into();
+            let signal =
+                Signal { frame_type: "online-status".into(), payload, class: class as i32, ..Signal::default() };
+            FrameWriter::default().signal(&signal).unwrap().class
+        };
+        assert_eq!(of(SignalClass::Ephemeral, "{}"), FrameClass::Ephemeral);
+        let merged = |user| of(SignalClass::Coalescible, &format!(r#"{{"userId":"{user}"}}"#));
+        assert!(matches!(merged(1), FrameClass::Coalescible { .. }));
+        assert_ne!(merged(1), merged(2), "about another user");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The control side of a gateway: a few single-owner loops on the tokio runtime around the bridge.
 //!
 //! Owns composition, start and end. `uplink` takes what shards say; `upstream` appends messages; `presence` (with
-//! `roster`) registers sessions; `reads` marks read; `downstream` (with `deliver`, `frames`) brings what is to be sent;
+//! `roster`) registers sessions, `online_events` tells of users who came online; `reads` marks read, `typing` passes typing
+//! on; `downstream` (with `deliver`, `frames`) brings what is to be sent, `room_loop` (with `rooms`) what is for rooms;
 //! `lag` and `gate` decide about admission; `waiting` holds HTTP requests; `shards` sends. Never touches a socket of a
 //! session.
 
@@ -12,12 +13,16 @@ mod downstream;
 mod frames;
 mod gate;
 mod lag;
+mod online_events;
 mod presence;
 mod reads;
+mod room_loop;
+mod rooms;
 mod roster;
 pub(crate) mod shards;
 mod stats;
 pub(crate) mod status;
+mod typing;
 mod uplink;
 pub(crate) mod upstream;
 pub(crate) mod waiting;
@@ -36,10 +41,13 @@ pub use self::config::ControlConfig;
 pub use self::deps::ControlDeps;
 use self::downstream::Downstream;
 use self::gate::Gate;
-use self::presence::PresenceDeps;
+use self::online_events::{OnlineEvents, OnlineOutlet};
+use self::presence::{PresenceDeps, PresenceOutlets, PresenceSettings};
+use self::room_loop::{RoomInput, RoomLoop};
 use self::shards::Shards;
-use self::stats::{DownlinkStats, UplinkStats};
+use self::stats::{DownlinkStats, RoomStats, UplinkStats};
 use self::status::{Phase, Status};
+use self::typing::TypingOutlet;
 use self::uplink::{Outlets, UplinkLoop};
 use self::upstream::{Upstream, UpstreamHandle};
 use self::waiting::Waiting;
@@ -89,12 +97,14 @@ impl Control {
         let stats = DownlinkStats::new();
         let shards = Shards::new(deps.bridge.shards.clone(), &stats);
         let (waiting, table) = Waiting::new();
+        let (rooms, room_inputs) = mpsc::channel(room_loop::QUEUE_MAX);
         let downstream = Downstream {
             bus: Arc::clone(&deps.bus),
             clock: Arc::clone(&deps.clock),
             gateway: deps.gateway,
             incarnation: deps.incarnation,
             shards: shards.clone(),
+            rooms: rooms.clone(),
             waiting: waiting.clone(),
             stats,
         };
@@ -102,6 +112,7 @@ impl Control {
 
         let mut lasting = JoinSet::new();
         lasting.spawn(table);
+        lasting.spawn(room_loop(&deps, &shards, room_inputs).run());
         for position in positions {
             lasting.spawn(downstream.clone().run(position));
         }
@@ -111,6 +122,7 @@ impl Control {
         let (upstream, submits) = UpstreamHandle::new(partitions);
         let api = Api::new(ApiParts {
             logic: deps.logic.clone(),
+            repo: deps.repo.clone(),
             tokens: deps.tokens.clone(),
             clock: Arc::clone(&deps.clock),
             origin: (deps.gateway, deps.incarnation),
@@ -126,7 +138,7 @@ impl Control {
         let server = Server::new(edge, config.http_connections_max, phase.subscribe());
         let (shard_metrics, clock) = (Arc::clone(&deps.shard_metrics), Arc::clone(&deps.clock));
         lasting.spawn(admin::serve(listener, Admin { status, shard_metrics, clock }));
-        let mut finishing = start_loops(deps, &config, Parts { partitions, submits, http, shards, waiting });
+        let mut finishing = start_loops(deps, &config, Parts { partitions, submits, http, shards, rooms, waiting });
         finishing.push(tokio::spawn(server.run(handovers)));
         // Whoever knows of the address now is not turned away.
         let _ = admitting.changed().await;
@@ -165,34 +177,67 @@ struct Parts {
     submits: mpsc::Receiver<upstream::Submit>,
     http: mpsc::Sender<crate::bridge::HttpHandover>,
     shards: Shards,
+    rooms: mpsc::Sender<RoomInput>,
     waiting: Waiting,
+}
+
+fn room_loop(deps: &ControlDeps, shards: &Shards, inputs: mpsc::Receiver<RoomInput>) -> RoomLoop {
+    RoomLoop {
+        inputs,
+        repo: deps.repo.clone(),
+        shards: shards.clone(),
+        clock: Arc::clone(&deps.clock),
+        gateway: deps.gateway,
+        incarnation: deps.incarnation,
+        stats: RoomStats::new(),
+    }
 }
 
 /// Starts the loops that end with the shards.
 fn start_loops(deps: ControlDeps, config: &ControlConfig, parts: Parts) -> Vec<JoinHandle<()>> {
-    let Parts { partitions, submits, http, shards, waiting } = parts;
+    let Parts { partitions, submits, http, shards, rooms, waiting } = parts;
+    let (online, came_online) = OnlineOutlet::new();
+    let (typing, typed) = TypingOutlet::new();
     let (presence, presence_events) = mpsc::channel(PRESENCE_QUEUE_MAX);
     let (reads, marks) = mpsc::channel(reads::WAITING_MAX);
     let presence_deps = PresenceDeps {
         repo: deps.repo.clone(),
         bus: Arc::clone(&deps.bus),
         shards: shards.clone(),
+        outlets: PresenceOutlets { rooms, online },
         clock: Arc::clone(&deps.clock),
         gateway: deps.gateway,
         incarnation: deps.incarnation,
-        timeout: config.registration_timeout,
+        settings: PresenceSettings {
+            timeout: config.registration_timeout,
+            policy: config.session_policy,
+            max_devices: config.max_devices,
+        },
     };
+    let online_events = OnlineEvents {
+        inbox: came_online,
+        bus: Arc::clone(&deps.bus),
+        clock: Arc::clone(&deps.clock),
+        gateway: deps.gateway,
+    };
+    let typing_calls = typing::run(typed, deps.logic.clone(), deps.gateway, deps.incarnation);
     let stats = UplinkStats::new();
     let reading = reads::run(marks, deps.logic, shards.clone(), Arc::clone(&deps.clock));
     let uplink = UplinkLoop {
         uplinks: deps.bridge.uplinks,
         submits,
         upstream: Upstream::new(deps.bus, Arc::clone(&deps.clock), partitions, stats.clone()),
-        outlets: Outlets { presence, reads, http, shards, waiting },
+        outlets: Outlets { presence, reads, typing, http, shards, waiting },
         clock: deps.clock,
         stats,
     };
-    vec![tokio::spawn(uplink.run()), tokio::spawn(presence::run(presence_events, presence_deps)), tokio::spawn(reading)]
+    vec![
+        tokio::spawn(uplink.run()),
+        tokio::spawn(presence::run(presence_events, presence_deps)),
+        tokio::spawn(reading),
+        tokio::spawn(typing_calls),
+        tokio::spawn(online_events.run()),
+    ]
 }
 
 /// Starts what decides about admission; the answer follows what it decided.

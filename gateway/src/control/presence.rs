@@ -17,7 +17,7 @@ use gochat_proto::close_codes::CloseCode;
 use gochat_proto::ids::{Address, GatewayId};
 use gochat_proto::im::repo::v1::online_status_service_client::OnlineStatusServiceClient;
 use gochat_proto::im::repo::v1::{
-    BatchUpdateRequest, BatchUpdateResponse, PresenceEntry, ReplacedSession, RevokedSession, SessionPolicy,
+    BatchUpdateRequest, BatchUpdateResponse, PresenceEntry, ReplacedSession, RevokedSession, SessionPolicy as Policy,
 };
 use gochat_proto::topics;
 use prost::Message as _;
@@ -25,20 +25,25 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
 
+use super::online_events::OnlineOutlet;
+use super::room_loop::{RoomInput, Told};
 use super::roster::{Batch, Offline, Roster, Session};
 use super::shards::Shards;
 use super::stats::PresenceStats;
-use crate::bridge::Downlink;
+use crate::bridge::{Downlink, Revocation};
+use crate::config::SessionPolicy;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// How long an account that was found disabled is refused at the handshake before it is asked about again, seconds.
+const DISABLED_S: i64 = 30;
 
 /// What shards tell about sessions.
 #[derive(Debug)]
 pub(crate) enum PresenceEvent {
     Opened(Session),
     Reauthorized(Session),
-    Closed { address: Address, user_id: i64, handover: bool },
+    Closed(Offline),
     Alive(i64),
 }
 
@@ -48,11 +53,28 @@ pub(crate) struct PresenceDeps {
     pub(crate) repo: Channel,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) shards: Shards,
+    pub(crate) outlets: PresenceOutlets,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) gateway: GatewayId,
     pub(crate) incarnation: u64,
+    pub(crate) settings: PresenceSettings,
+}
+
+/// Who is told of registrations.
+#[derive(Clone)]
+pub(crate) struct PresenceOutlets {
+    pub(crate) rooms: mpsc::Sender<RoomInput>,
+    pub(crate) online: OnlineOutlet,
+}
+
+/// What can be set.
+#[derive(Clone, Copy)]
+pub(crate) struct PresenceSettings {
     /// Of one call.
     pub(crate) timeout: Duration,
+    pub(crate) policy: SessionPolicy,
+    /// Sessions of one user, unless the policy is one.
+    pub(crate) max_devices: u32,
 }
 
 struct PresenceLoop {
@@ -112,9 +134,7 @@ impl PresenceLoop {
         match event {
             PresenceEvent::Opened(session) => self.roster.opened(session),
             PresenceEvent::Reauthorized(renewed) => self.roster.reauthorized(renewed),
-            PresenceEvent::Closed { address, user_id, handover } => {
-                self.roster.closed(Offline { address, user_id, handover });
-            }
+            PresenceEvent::Closed(gone) => self.roster.closed(gone),
             PresenceEvent::Alive(user_id) => self.roster.alive(user_id),
         }
     }
@@ -128,7 +148,7 @@ impl PresenceLoop {
         if batch.is_empty() {
             return;
         }
-        let request = rpc::request(self.request(&batch), self.deps.timeout);
+        let request = rpc::request(self.request(&batch), self.deps.settings.timeout);
         let mut presence = OnlineStatusServiceClient::new(self.deps.repo.clone());
         let took = self.stats.call.clone();
         self.in_flight = Some(Box::pin(async move {
@@ -149,6 +169,8 @@ impl PresenceLoop {
             address: online.session.address.0,
             token_version: online.session.token_version,
             token_hash: online.session.token_hash.to_string(),
+            family_id: online.session.family_id.to_string(),
+            ticket_id: online.session.ticket_id.to_string(),
             ..PresenceEntry::default()
         });
         let offline = batch.offline.iter().map(|gone| PresenceEntry {
@@ -156,16 +178,23 @@ impl PresenceLoop {
             at,
             address: gone.address.0,
             handover: gone.handover,
+            logout: gone.logout,
             ..PresenceEntry::default()
         });
+        let (policy, max_devices) = match self.deps.settings {
+            PresenceSettings { policy: SessionPolicy::Single, .. } => (Policy::Single, 1),
+            PresenceSettings { policy: SessionPolicy::PerDevice, max_devices, .. } => (Policy::PerDevice, max_devices),
+            PresenceSettings { policy: SessionPolicy::Multi, max_devices, .. } => (Policy::Multi, max_devices),
+        };
+        let max_devices = i32::try_from(max_devices).unwrap_or(i32::MAX);
         BatchUpdateRequest {
             gateway_id: self.deps.gateway.to_string(),
             gateway_incarnation: self.deps.incarnation,
             online: online.collect(),
             offline: offline.collect(),
             alive: batch.alive.iter().map(i64::to_string).collect(),
-            policy: SessionPolicy::Single as i32,
-            max_devices: 1,
+            policy: policy as i32,
+            max_devices,
         }
     }
 
@@ -182,14 +211,25 @@ impl PresenceLoop {
     async fn registered(&mut self, batch: Batch, answer: BatchUpdateResponse) {
         let mut batches = self.deps.shards.batches();
         let is_revoked = |address: Address| answer.revoked.iter().any(|revoked| revoked.address == address.0);
-        for online in batch.online.iter().filter(|online| !online.is_announced) {
-            let address = online.session.address;
-            if !is_revoked(address) {
-                batches.push(address, Downlink::Registered { address, degraded: false });
-            }
-        }
+        let kept = batch.online.iter().filter(|online| !is_revoked(online.session.address));
+        let registered: Vec<_> = kept
+            .map(|online| {
+                let told = match (online.is_announced, online.is_degraded) {
+                    (false, _) => Told::Registered,
+                    (true, true) => Told::Resync,
+                    (true, false) => Told::Nothing,
+                };
+                (online.session.address, online.session.user_id, told)
+            })
+            .collect();
         for revoked in &answer.revoked {
             batches.push(Address(revoked.address), close_revoked(revoked));
+            if revoked.close_code == i32::from(CloseCode::AccountDisabled.number())
+                && let Ok(user_id) = revoked.user_id.parse()
+            {
+                let until_s = self.deps.clock.unix_ms() / 1000 + DISABLED_S;
+                batches.push_to_all(|| Downlink::Revoked(Revocation::Disabled { user_id, until_s }));
+            }
         }
         for replaced in answer.replaced {
             if self.is_here(&replaced) {
@@ -200,6 +240,11 @@ impl PresenceLoop {
             }
         }
         batches.send().await;
+        if !registered.is_empty() {
+            // The rooms are gone only when the process ends.
+            let _ = self.deps.outlets.rooms.send(RoomInput::Registered(registered, answer.rooms)).await;
+        }
+        self.deps.outlets.online.offer(answer.became_online);
     }
 
     /// The sessions begin without registration; it is tried again.
@@ -208,11 +253,17 @@ impl PresenceLoop {
         self.stats.failed.inc();
         let mut batches = self.deps.shards.batches();
         for online in batch.online.iter_mut().filter(|online| !online.is_announced) {
-            online.is_announced = true;
-            self.stats.degraded.inc();
             let address = online.session.address;
-            batches.push(address, Downlink::Registered { address, degraded: true });
+            if online.session.ticket_id.is_empty() {
+                (online.is_announced, online.is_degraded) = (true, true);
+                self.stats.degraded.inc();
+                batches.push(address, Downlink::Registered { address, degraded: true });
+            } else {
+                batches.push(address, close(address, CloseCode::TryAgainLater));
+            }
         }
+        // Only registration tells whether a ticket is good: such a session has ended.
+        batch.online.retain(|online| online.is_announced);
         self.roster.put_back(batch);
         self.not_before = Some(Box::pin(tokio::time::sleep(self.backoff)));
         self.backoff = (self.backoff * 2).min(BACKOFF_MAX);

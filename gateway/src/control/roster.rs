@@ -19,6 +19,9 @@ pub(crate) struct Session {
     pub(crate) user_id: i64,
     pub(crate) token_hash: Box<str>,
     pub(crate) token_version: i64,
+    pub(crate) family_id: Box<str>,
+    /// Empty when it came with an access token.
+    pub(crate) ticket_id: Box<str>,
     /// Empty when not given.
     pub(crate) device: Box<str>,
     /// Empty when not given.
@@ -27,8 +30,9 @@ pub(crate) struct Session {
 
 impl From<Opened> for Session {
     fn from(opened: Opened) -> Session {
-        let Opened { address, user_id, token_hash, token_version, device, client_info, .. } = opened;
-        Session { address, user_id, token_hash, token_version, device, client_info }
+        let Opened { address, user_id, token_hash, token_version, family_id, ticket_id, .. } = opened;
+        let (device, client_info) = (opened.device, opened.client_info);
+        Session { address, user_id, token_hash, token_version, family_id, ticket_id, device, client_info }
     }
 }
 
@@ -36,8 +40,10 @@ impl From<Opened> for Session {
 #[derive(Debug)]
 pub(crate) struct Online {
     pub(crate) session: Session,
-    /// It was told that it begins without registration.
+    /// It has begun.
     pub(crate) is_announced: bool,
+    /// It has begun without registration, and was told so.
+    pub(crate) is_degraded: bool,
     /// A call with it was made, whatever became of it.
     was_sent: bool,
 }
@@ -48,6 +54,8 @@ pub(crate) struct Offline {
     pub(crate) address: Address,
     pub(crate) user_id: i64,
     pub(crate) handover: bool,
+    /// Its user logged out.
+    pub(crate) logout: bool,
 }
 
 /// What one call tells.
@@ -79,18 +87,20 @@ impl Roster {
     /// A session began.
     pub(crate) fn opened(&mut self, session: Session) {
         self.live.insert(session.address);
-        self.online.push_back(Online { session, is_announced: false, was_sent: false });
+        self.online.push_back(Online { session, is_announced: false, is_degraded: false, was_sent: false });
     }
 
     /// A session goes on under another token.
     pub(crate) fn reauthorized(&mut self, renewed: Session) {
         let address = renewed.address;
         if self.live.insert(address) {
-            return self.online.push_back(Online { session: renewed, is_announced: true, was_sent: true });
+            let online = Online { session: renewed, is_announced: true, is_degraded: false, was_sent: true };
+            return self.online.push_back(online);
         }
         if let Some(online) = self.online.iter_mut().find(|online| online.session.address == address) {
             online.session.token_hash = renewed.token_hash;
             online.session.token_version = renewed.token_version;
+            online.session.family_id = renewed.family_id;
         }
     }
 
@@ -164,13 +174,15 @@ mod tests {
             user_id: i64::from(slot),
             token_hash: "".into(),
             token_version: 0,
+            family_id: "".into(),
+            ticket_id: "".into(),
             device: "".into(),
             client_info: "".into(),
         }
     }
 
     fn gone(slot: u32) -> Offline {
-        Offline { address: Address::new(0, slot, 1), user_id: i64::from(slot), handover: false }
+        Offline { address: Address::new(0, slot, 1), user_id: i64::from(slot), handover: false, logout: false }
     }
 
     fn slots(batch: &Batch) -> (Vec<u32>, Vec<u32>) {

@@ -7,6 +7,7 @@ use futures::future::join_all;
 use gochat_infra::telemetry::metrics::Counter;
 use gochat_proto::ids::Address;
 
+use super::rooms::ShardSet;
 use super::stats::DownlinkStats;
 use crate::bridge::{Downlink, DownlinkBatch, OutFrame, ShardSender};
 
@@ -31,9 +32,7 @@ impl Shards {
     /// Tells every shard the same.
     pub(crate) async fn tell_all(&self, make: impl Fn() -> Downlink) {
         let mut batches = self.batches();
-        for shard in 0..self.senders.len() {
-            batches.batch(shard).push(make());
-        }
+        batches.push_to_all(make);
         batches.send().await;
     }
 
@@ -82,6 +81,26 @@ impl Batches {
                 self.shards.pushes.add(count as u64);
                 self.batch(shard).frame(targets(), frame.clone());
             }
+        }
+    }
+
+    /// Adds the same for each of these shards.
+    pub(crate) fn push_to(&mut self, shards: ShardSet, make: impl Fn() -> Downlink) {
+        for shard in (0..self.batches.len()).filter(|shard| shards.contains(*shard)) {
+            self.batch(shard).push(make());
+        }
+    }
+
+    /// Adds the same for every shard.
+    pub(crate) fn push_to_all(&mut self, make: impl Fn() -> Downlink) {
+        (0..self.batches.len()).for_each(|shard| self.batch(shard).push(make()));
+    }
+
+    /// Adds one item for every shard, made from those of the addresses that are its own.
+    pub(crate) fn push_each(&mut self, addresses: &[Address], make: impl Fn(Box<[Address]>) -> Downlink) {
+        for shard in 0..self.batches.len() {
+            let own = addresses.iter().filter(|address| usize::from(address.shard()) == shard).copied().collect();
+            self.batch(shard).push(make(own));
         }
     }
 

@@ -84,3 +84,30 @@ impl PresenceStats {
         }
     }
 }
+
+/// Numbers of rooms.
+#[derive(Clone)]
+pub(crate) struct RoomStats {
+    /// Rooms known.
+    pub(crate) rooms: Gauge,
+    /// Memberships that were to be fetched.
+    pub(crate) fetches: Counter,
+    /// Calls for memberships that failed.
+    pub(crate) failed: Counter,
+    /// Frames dropped, as too many waited for a membership or there was none.
+    pub(crate) lost: Counter,
+    /// Rooms that were told to fetch what was dropped.
+    pub(crate) hints: Counter,
+}
+
+impl RoomStats {
+    pub(crate) fn new() -> RoomStats {
+        RoomStats {
+            rooms: gauge("gochat_rooms", "Rooms known.", &[]),
+            fetches: counter("gochat_room_fetches_total", "Memberships fetched.", &[]),
+            failed: counter("gochat_room_failures_total", "Calls about rooms that failed.", &[]),
+            lost: counter("gochat_room_frames_lost_total", "Frames for rooms that were dropped.", &[]),
+            hints: counter("gochat_room_hints_total", "Rooms told to fetch what was dropped.", &[]),
+        }
+    }
+}

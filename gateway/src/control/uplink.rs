@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use gochat_infra::clock::Clock;
 use gochat_proto::bus::v1::{Origin, Refusal, UpstreamMessage};
+use gochat_proto::close_codes::CloseCode;
 use gochat_proto::codes::ErrorCode;
 use gochat_proto::ids::Address;
 use prost::Message as _;
@@ -15,9 +16,10 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::frames::FrameWriter;
 use super::presence::PresenceEvent;
 use super::reads::ReadMark;
-use super::roster::Session;
+use super::roster::{Offline, Session};
 use super::shards::Shards;
 use super::stats::UplinkStats;
+use super::typing::{Typed, TypingOutlet};
 use super::upstream::{Submit, Upstream};
 use super::waiting::{Outcome, Waiting};
 use crate::bridge::{HttpHandover, UplinkBatch, UplinkEvent, UplinkReceiver, UplinkRecord};
@@ -29,6 +31,7 @@ const BATCHES_PER_TURN: usize = 64;
 pub(crate) struct Outlets {
     pub(crate) presence: mpsc::Sender<Vec<PresenceEvent>>,
     pub(crate) reads: mpsc::Sender<ReadMark>,
+    pub(crate) typing: TypingOutlet,
     pub(crate) http: mpsc::Sender<HttpHandover>,
     pub(crate) shards: Shards,
     pub(crate) waiting: Waiting,
@@ -117,13 +120,19 @@ impl UplinkLoop {
     fn take_event(&self, event: UplinkEvent, refused: &mut Refused) -> Option<PresenceEvent> {
         match event {
             UplinkEvent::Opened(opened) => Some(PresenceEvent::Opened(Session::from(*opened))),
-            UplinkEvent::Reauthorized { address, user_id, token_hash, token_version, .. } => {
-                let (device, client_info) = Default::default();
-                let session = Session { address, user_id, token_hash, token_version, device, client_info };
+            UplinkEvent::Reauthorized { address, user_id, token_hash, token_version, family_id, .. } => {
+                let (ticket_id, device, client_info) = Default::default();
+                let session =
+                    Session { address, user_id, token_hash, token_version, family_id, ticket_id, device, client_info };
                 Some(PresenceEvent::Reauthorized(session))
             }
-            UplinkEvent::Closed { address, user_id, handover, .. } => {
-                Some(PresenceEvent::Closed { address, user_id, handover })
+            UplinkEvent::Closed { address, user_id, handover, code } => {
+                let logout = code == CloseCode::LoggedOut.number();
+                Some(PresenceEvent::Closed(Offline { address, user_id, handover, logout }))
+            }
+            UplinkEvent::Typing { address, user_id, conversation, is_typing } => {
+                self.outlets.typing.offer(Typed { address, user_id, conversation, is_typing });
+                None
             }
             UplinkEvent::MarkRead { address, user_id, conversation, seq_id } => {
                 let mark = ReadMark { address, user_id, conversation, seq_id };

@@ -16,7 +16,7 @@ use super::outbox::{Outbox, OutboxLimits, Pushed};
 use super::timers::{NEVER, Quantum, Wheel};
 use crate::bridge::{FrameClass, OutFrame};
 use crate::chunks::Chunks;
-use crate::limits::{CHUNK_BYTES, CHUNKS_KEPT_MAX, Limits, QUANTUM_MS, SPARES_MAX, Timeouts};
+use crate::limits::{CHUNK_BYTES, CHUNKS_KEPT_MAX, Limits, QUANTUM_MS, SPARE_QUEUES_MAX, SPARES_MAX, Timeouts};
 
 /// A reply longer than this gets memory of its own; shorter ones of a tick share a chunk.
 const CORKED_BYTES_MAX: usize = CHUNK_BYTES / 2;
@@ -544,7 +544,7 @@ impl<S: Default> Io<S> {
     }
 
     fn keep_outbox(&mut self, outbox: Box<Outbox>) {
-        if self.pools.outboxes.len() < SPARES_MAX && outbox.capacity() <= SPARE_QUEUE_PIECES_MAX {
+        if self.pools.outboxes.len() < SPARE_QUEUES_MAX && outbox.capacity() <= SPARE_QUEUE_PIECES_MAX {
             self.pools.outboxes.push(outbox);
         }
     }

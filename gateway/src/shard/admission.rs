@@ -24,7 +24,11 @@ const SWEEP_MIN: usize = 1024;
 pub(super) struct Admitted {
     pub(super) user_id: i64,
     pub(super) claims: Claims,
+    /// Of the access token; of a ticket, of the one it was made from.
     pub(super) token_hash: Box<str>,
+    /// End of the session unless it is renewed, Unix seconds.
+    pub(super) expires_at_s: i64,
+    pub(super) is_ticket: bool,
     pub(super) device: Box<str>,
     pub(super) client_info: Box<str>,
     pub(super) protocol: Option<&'static str>,
@@ -35,6 +39,8 @@ pub(super) struct Admitted {
 pub(super) struct Revocations {
     tokens: HashMap<Box<str>, i64>,
     versions: HashMap<i64, i64>,
+    /// Until when an account counts as disabled without asking.
+    disabled: HashMap<i64, i64>,
     sweep_at: usize,
 }
 
@@ -52,7 +58,17 @@ impl Revocations {
                 let version = self.versions.entry(user_id).or_insert(version_min);
                 *version = version_min.max(*version);
             }
+            Revocation::Disabled { user_id, until_s } => {
+                if self.disabled.len() >= SWEEP_MIN {
+                    self.disabled.retain(|_, until_s| *until_s > now_s);
+                }
+                self.disabled.insert(user_id, until_s);
+            }
         }
+    }
+
+    fn is_disabled(&self, user_id: i64, now_s: i64) -> bool {
+        self.disabled.get(&user_id).is_some_and(|until_s| *until_s > now_s)
     }
 
     fn is_void(&self, user_id: i64, claims: &Claims) -> bool {
@@ -78,30 +94,38 @@ pub(super) fn admit(
         return Err(ErrorCode::Forbidden);
     }
     let query = Query::parse(request.query.unwrap_or_default());
-    let token = token(request, upgrade, &query, config)?;
-    let (user_id, claims) = verify(&token, config, revocations, now_s)?;
+    let (token, kind) = credential(request, upgrade, &query, config)?;
+    let (user_id, claims) = verify(&token, kind, config, revocations, now_s)?;
+    let (token_hash, expires_at_s) = match kind {
+        TokenKind::Ticket if claims.ath.is_empty() || claims.sxp <= now_s => return Err(ErrorCode::InvalidToken),
+        TokenKind::Ticket => (claims.ath.as_str().into(), claims.sxp),
+        TokenKind::Access | TokenKind::Refresh => (token_hash(&token).into(), claims.exp),
+    };
     let protocol = upgrade.protocols().any(|p| p == SUBPROTOCOL).then_some(SUBPROTOCOL);
     Ok(Admitted {
         user_id,
         claims,
-        token_hash: token_hash(&token).into(),
+        token_hash,
+        expires_at_s,
+        is_ticket: kind == TokenKind::Ticket,
         device: cut(&query.device, DEVICE_BYTES_MAX).into(),
         client_info: cut(&query.client, CLIENT_INFO_BYTES_MAX).into(),
         protocol,
     })
 }
 
-/// Checks an access token.
+/// Checks a token of this kind.
 ///
 /// # Errors
-/// `INVALID_TOKEN` or `TOKEN_EXPIRED`.
+/// `INVALID_TOKEN`, `TOKEN_EXPIRED` or `USER_DISABLED`.
 pub(super) fn verify(
     token: &str,
+    kind: TokenKind,
     config: &ChatConfig,
     revocations: &Revocations,
     now_s: i64,
 ) -> Result<(i64, Claims), ErrorCode> {
-    let claims = config.token_key.verify(token, TokenKind::Access, now_s).map_err(|error| match error {
+    let claims = config.token_key.verify(token, kind, now_s).map_err(|error| match error {
         TokenError::Expired => ErrorCode::TokenExpired,
         TokenError::Invalid | TokenError::WeakKey => ErrorCode::InvalidToken,
     })?;
@@ -109,29 +133,35 @@ pub(super) fn verify(
     if revocations.is_void(user_id, &claims) {
         return Err(ErrorCode::InvalidToken);
     }
+    if revocations.is_disabled(user_id, now_s) {
+        return Err(ErrorCode::UserDisabled);
+    }
     Ok((user_id, claims))
 }
 
-/// The credential, in order of preference: header, subprotocol, query.
-fn token<'a>(
+/// The credential, in order of preference: header, subprotocol, ticket, query.
+fn credential<'a>(
     request: &Request<'a>,
     upgrade: &Upgrade<'a>,
     query: &Query<'a>,
     config: &ChatConfig,
-) -> Result<Cow<'a, str>, ErrorCode> {
+) -> Result<(Cow<'a, str>, TokenKind), ErrorCode> {
     if let Some(value) = request.fields.get("authorization") {
         let value = std::str::from_utf8(value).map_err(|_| ErrorCode::InvalidTokenFormat)?;
         let (scheme, token) = value.split_once(' ').ok_or(ErrorCode::InvalidTokenFormat)?;
         if !scheme.eq_ignore_ascii_case("bearer") || token.trim().is_empty() {
             return Err(ErrorCode::InvalidTokenFormat);
         }
-        return Ok(token.trim().into());
+        return Ok((token.trim().into(), TokenKind::Access));
     }
     if let Some(token) = upgrade.protocols().find_map(|p| p.strip_prefix(BEARER)) {
-        return Ok(token.into());
+        return Ok((token.into(), TokenKind::Access));
+    }
+    if !query.ticket.is_empty() {
+        return Ok((query.ticket.clone(), TokenKind::Ticket));
     }
     if config.allow_query_token && !query.token.is_empty() {
-        return Ok(query.token.clone());
+        return Ok((query.token.clone(), TokenKind::Access));
     }
     Err(ErrorCode::Unauthorized)
 }
@@ -139,6 +169,7 @@ fn token<'a>(
 #[derive(Debug, Default)]
 struct Query<'a> {
     token: Cow<'a, str>,
+    ticket: Cow<'a, str>,
     device: Cow<'a, str>,
     client: Cow<'a, str>,
 }
@@ -151,6 +182,7 @@ impl<'a> Query<'a> {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let place = match name {
                 "token" => &mut parsed.token,
+                "ticket" => &mut parsed.ticket,
                 "device" => &mut parsed.device,
                 "client" => &mut parsed.client,
                 _ => continue,
@@ -231,6 +263,17 @@ mod tests {
         revocations.add(Revocation::User { user_id: 7, version_min: 3 }, 0);
         revocations.add(Revocation::User { user_id: 7, version_min: 2 }, 0);
         assert_eq!(revocations.versions[&7], 3);
+    }
+
+    #[test]
+    fn a_disabled_account_is_asked_about_again_after_a_while() {
+        let mut revocations = Revocations::default();
+        revocations.add(Revocation::Disabled { user_id: 7, until_s: 100 }, 50);
+        assert!(revocations.is_disabled(7, 99) && !revocations.is_disabled(7, 100) && !revocations.is_disabled(8, 99));
+        for user_id in 0..3000 {
+            revocations.add(Revocation::Disabled { user_id, until_s: 60 + user_id }, 2900 + 60);
+        }
+        assert!(revocations.disabled.len() <= SWEEP_MIN, "{}", revocations.disabled.len());
     }
 
     #[test]

@@ -15,8 +15,10 @@ use super::admission::{self, refusal};
 use super::chat::Chat;
 use super::inbox;
 use super::outlet;
+use super::rooms;
 use super::session::{Phase, Session};
 use crate::bridge::{Alive, HttpHandover, Opened, OutFrame, UplinkEvent};
+use crate::config::SessionPolicy;
 use crate::engine::{App, Io, Refusal, Route, Verdict};
 use crate::limits::{EXPIRY_GRACE_S, REGISTER_S_MAX};
 
@@ -51,14 +53,22 @@ impl App for Chat {
         if let Some(refusal) = self.limited(io, &admitted.user_id, &RateRule::WS_CONNECT_PER_USER) {
             return Verdict::Refuse(refusal);
         }
-        let session = Session::new(admitted.user_id, admitted.claims.exp);
+        let mut session = Session::new(admitted.user_id, admitted.expires_at_s);
+        session.has_ticket = admitted.is_ticket;
+        if admitted.claims.guest {
+            self.rates.guests.add(id, peer.ip());
+        }
+        let jti = Box::<str>::from(admitted.claims.jti);
+        let (token_id, ticket_id) = if admitted.is_ticket { (Box::default(), jti) } else { (jti, Box::default()) };
         self.bridge.uplink.event(UplinkEvent::Opened(Box::new(Opened {
             address: self.address(id),
             user_id: admitted.user_id,
-            token_id: admitted.claims.jti.into(),
+            token_id,
+            ticket_id,
             token_hash: admitted.token_hash,
             token_version: admitted.claims.ver,
-            expires_at_s: admitted.claims.exp,
+            family_id: admitted.claims.fam.into(),
+            expires_at_s: admitted.expires_at_s,
             device: admitted.device,
             client_info: admitted.client_info,
             peer,
@@ -71,10 +81,14 @@ impl App for Chat {
     }
 
     fn on_open(&mut self, io: &mut Io<Session>, id: ConnId) {
-        let Some(user_id) = io.session(id).map(|session| session.user_id) else { return };
-        if let Some(older) = self.users.insert(user_id, id) {
-            self.bye(io, older, CloseCode::Replaced, None);
+        let Some(session) = io.session(id) else { return };
+        let (user_id, has_ticket) = (session.user_id, session.has_ticket);
+        // A ticket that was used before must not end anybody's session: repo says who is replaced.
+        if self.config.session_policy == SessionPolicy::Single && !has_ticket {
+            let older: Vec<ConnId> = self.users.of(user_id).collect();
+            older.into_iter().for_each(|older| self.bye(io, older, CloseCode::Replaced, None));
         }
+        self.users.add(user_id, id);
         io.set_timer(id, Duration::from_secs(REGISTER_S_MAX));
     }
 
@@ -90,9 +104,8 @@ impl App for Chat {
         let Some(session) = io.session(id) else { return };
         let user_id = session.user_id;
         session.held = None;
-        if self.users.get(&user_id) == Some(&id) {
-            self.users.remove(&user_id);
-        }
+        self.users.remove(user_id, id);
+        self.rates.guests.remove(id);
         let handover = self.gate.drain.is_some();
         let address = self.address(id);
         self.bridge.uplink.event(UplinkEvent::Closed { address, user_id, code, handover });
@@ -112,7 +125,7 @@ impl App for Chat {
         let Some(session) = io.session(id) else { return };
         let expires_at = i64::from(session.expires_at_s);
         match session.phase {
-            Phase::Registering => self.greet(io, id, true),
+            Phase::Registering => self.begin_degraded(io, id),
             Phase::Active if expires_at > now_s => self.await_expiry(io, id, expires_at),
             Phase::Active => {
                 session.phase = Phase::Expired;
@@ -139,6 +152,7 @@ impl App for Chat {
     fn on_tick(&mut self, io: &mut Io<Session>) {
         self.clock.anchor(io.now());
         outlet::downlinks(self, io);
+        rooms::fan_out(self, io);
         outlet::drain(self, io);
         let now_us = self.clock.us(io.now());
         if now_us - self.marks_flushed_us >= 500_000 {
@@ -169,7 +183,7 @@ impl Chat {
             return None;
         }
         let now_ms = self.clock.us(io.now()) / 1000;
-        match self.connects.allow(key, rule, now_ms) {
+        match self.rates.connects.allow(key, rule, now_ms) {
             Decision::Allowed => None,
             Decision::Limited { retry_after } => {
                 let seconds = retry_after.as_millis().div_ceil(1000) as u32;

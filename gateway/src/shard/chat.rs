@@ -1,7 +1,6 @@
 //! The state of one shard's chat and the verbs on it: greet, deliver, refuse, say goodbye. Owns the shard's side of the
 //! bridge and who is connected; never parses a frame or a request.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +14,11 @@ use gochat_ws::Opcode;
 
 use super::admission::Revocations;
 use super::marks::Marks;
+use super::rooms::Rooms;
 use super::session::{Phase, Session};
+use super::typing::Typing;
+use super::users::Users;
+use super::world::Guests;
 use crate::bridge::{FrameClass, OutFrame, ShardEnd};
 use crate::config::ChatConfig;
 use crate::engine::Io;
@@ -81,19 +84,35 @@ pub(super) struct Gate {
     pub(super) finished: bool,
 }
 
+/// Limits that are kept beside the connections.
+pub(super) struct Rates {
+    /// Handshakes by address and by user.
+    pub(super) connects: KeyedLimiter,
+    /// Guests in the world room by address.
+    pub(super) guests: Guests,
+    /// Typing by connection and conversation.
+    pub(super) typing: Typing,
+}
+
 /// The chat on one shard.
 pub(crate) struct Chat {
     pub(super) shard: u8,
     pub(super) config: Arc<ChatConfig>,
     pub(super) bridge: ShardEnd,
-    pub(super) users: HashMap<i64, ConnId>,
+    pub(super) users: Users,
+    pub(super) rooms: Rooms,
     pub(super) marks: Marks,
     pub(super) revocations: Revocations,
     pub(super) gate: Gate,
     pub(super) clock: Clock,
-    pub(super) connects: KeyedLimiter,
+    pub(super) rates: Rates,
     pub(super) marks_flushed_us: u64,
     scratch: Vec<u8>,
+}
+
+/// The connection that an address means on its shard: a reactor's generations begin at 0, addresses at 1.
+pub(super) fn conn_id(address: Address) -> ConnId {
+    ConnId { slot: address.slot(), generation: address.generation().wrapping_sub(1) }
 }
 
 impl Chat {
@@ -103,37 +122,47 @@ impl Chat {
             shard,
             config,
             bridge,
-            users: HashMap::new(),
+            users: Users::default(),
+            rooms: Rooms::default(),
             marks: Marks::default(),
             revocations: Revocations::default(),
             gate: Gate::default(),
             clock: Clock::new(Instant::now()),
-            connects: KeyedLimiter::new(),
+            rates: Rates { connects: KeyedLimiter::new(), guests: Guests::new(), typing: Typing::default() },
             marks_flushed_us: 0,
             scratch: Vec::new(),
         }
     }
 
-    /// The address of a connection: a reactor's generations begin at 0, addresses at 1.
+    /// The address of a connection.
     pub(super) fn address(&self, id: ConnId) -> Address {
         Address::new(self.shard, id.slot, id.generation.wrapping_add(1))
     }
 
     /// The connection of an address of this shard, whether or not it still lives.
     pub(super) fn conn(&self, address: Address) -> Option<ConnId> {
-        let id = ConnId { slot: address.slot(), generation: address.generation().wrapping_sub(1) };
-        (address.shard() == self.shard).then_some(id)
+        (address.shard() == self.shard && address != Address::NONE).then(|| conn_id(address))
     }
 
     /// Sends a frame, or holds it until the session is greeted.
-    pub(super) fn deliver(&mut self, io: &mut Io<Session>, id: ConnId, frame: OutFrame) {
+    pub(super) fn deliver(&mut self, io: &mut Io<Session>, id: ConnId, frame: &OutFrame) {
         let Some(session) = io.session(id).filter(|session| session.phase == Phase::Registering) else {
-            io.send(id, &frame);
+            io.send(id, frame);
             return;
         };
         let held = session.held.get_or_insert_default();
-        held.push(frame);
+        held.push(frame.clone());
         if held.len() >= HELD_FRAMES_MAX {
+            self.begin_degraded(io, id);
+        }
+    }
+
+    /// Registration does not come: the session begins without it, or, as that alone tells whether its ticket is good,
+    /// not at all.
+    pub(super) fn begin_degraded(&mut self, io: &mut Io<Session>, id: ConnId) {
+        if io.session(id).is_some_and(|session| session.has_ticket) {
+            self.bye(io, id, CloseCode::TryAgainLater, None);
+        } else {
             self.greet(io, id, true);
         }
     }
@@ -144,7 +173,7 @@ impl Chat {
         write(&mut self.scratch, self.clock.unix_s(io.now()));
         if io.session(id).is_some_and(|session| session.phase == Phase::Registering) {
             let frame = OutFrame::text(&self.scratch, FrameClass::Chat);
-            self.deliver(io, id, frame);
+            self.deliver(io, id, &frame);
         } else {
             io.message(id, Opcode::Text, &self.scratch);
         }

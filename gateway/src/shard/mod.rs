@@ -7,8 +7,13 @@ mod chat;
 mod gcra;
 mod inbox;
 mod marks;
+mod members;
 mod outlet;
 mod record;
+mod rooms;
 mod session;
+mod typing;
+mod users;
+mod world;
 
 pub(crate) use chat::Chat;

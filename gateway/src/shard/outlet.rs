@@ -3,10 +3,11 @@
 use gochat_proto::close_codes::CloseCode;
 
 use super::chat::{Chat, Drain};
+use super::rooms::{self, Step};
 use super::session::Session;
-use crate::bridge::{Downlink, DownlinkBatch};
+use crate::bridge::{Downlink, DownlinkBatch, RoomKey};
 use crate::engine::Io;
-use crate::limits::DRAINS_PER_TICK;
+use crate::limits::{DRAINS_PER_TICK, ROOM_STEPS_MAX};
 
 /// Downlink batches handled in one turn of the loop.
 const BATCHES_PER_TICK: usize = 16;
@@ -16,6 +17,9 @@ const RECONNECT_MS: std::ops::Range<u32> = 500..15_000;
 /// Carries out what control sent.
 pub(super) fn downlinks(chat: &mut Chat, io: &mut Io<Session>) {
     for _ in 0..BATCHES_PER_TICK {
+        if chat.rooms.waiting() >= ROOM_STEPS_MAX {
+            break;
+        }
         let Some(mut batch) = chat.bridge.downlink.try_recv() else {
             if chat.bridge.downlink.is_closed() && chat.gate.drain.is_none() {
                 // Control is gone: nobody could be served.
@@ -36,7 +40,7 @@ fn apply(chat: &mut Chat, io: &mut Io<Session>, batch: &mut DownlinkBatch) {
             Downlink::Frame { from, to, frame } => {
                 for &address in targets.get(from as usize..to as usize).unwrap_or_default() {
                     if let Some(id) = chat.conn(address) {
-                        chat.deliver(io, id, frame.clone());
+                        chat.deliver(io, id, &frame);
                     }
                 }
             }
@@ -45,6 +49,18 @@ fn apply(chat: &mut Chat, io: &mut Io<Session>, batch: &mut DownlinkBatch) {
                     chat.greet(io, id, degraded);
                 }
             }
+            Downlink::RoomFrame { room, exclude, frame } => {
+                let exclude = chat.conn(exclude);
+                step(chat, io, room, Step::Frame(exclude, frame));
+            }
+            Downlink::RoomJoin { room, address } => {
+                if let Some(id) = chat.conn(address).filter(|id| io.is_open(*id)) {
+                    step(chat, io, room, Step::Join(id));
+                }
+            }
+            Downlink::RoomLeave { room, user_id } => step(chat, io, room, Step::Leave(user_id)),
+            Downlink::RoomReset { room, addresses } => step(chat, io, room, Step::Reset(addresses)),
+            Downlink::RoomDrop { room } => step(chat, io, room, Step::Drop),
             Downlink::Close { address, code, reconnect_after_ms } => {
                 if let Some(id) = chat.conn(address) {
                     chat.bye(io, id, code, reconnect_after_ms);
@@ -58,6 +74,12 @@ fn apply(chat: &mut Chat, io: &mut Io<Session>, batch: &mut DownlinkBatch) {
             Downlink::SlowDown { retry_after_s } => chat.gate.slow_down_s = retry_after_s,
             Downlink::Drain { percent_per_s } => start_drain(chat, io, percent_per_s),
         }
+    }
+}
+
+fn step(chat: &mut Chat, io: &mut Io<Session>, room: RoomKey, step: Step) {
+    if chat.rooms.step(room, step, &chat.users) {
+        rooms::finish(chat, io, room);
     }
 }
 

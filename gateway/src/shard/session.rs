@@ -4,7 +4,7 @@ use crate::bridge::OutFrame;
 use crate::engine::slot_bytes;
 use crate::limits::{FLOOD_S_MAX, GARBAGE_PER_MINUTE_MAX};
 
-use super::gcra::Gcra;
+use super::gcra::{Gcra, SlowGcra};
 
 /// Where a session is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +37,10 @@ pub(crate) struct Session {
     garbage_until_s: u32,
     garbage: u8,
     pub(super) phase: Phase,
+    /// It came with a ticket: registration says whether it was good.
+    pub(super) has_ticket: bool,
+    /// Of messages to the world room.
+    pub(super) world: SlowGcra,
 }
 
 // Goal of gateway-engine.md section 4.

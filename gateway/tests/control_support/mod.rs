@@ -504,6 +504,8 @@ pub fn opened(address: Address, user_id: i64) -> Box<Opened> {
         token_id: "jti".into(),
         token_hash: format!("hash{user_id}").into(),
         token_version: 2,
+        family_id: "family".into(),
+        ticket_id: "".into(),
         expires_at_s: 0,
         device: "phone".into(),
         client_info: "test".into(),
