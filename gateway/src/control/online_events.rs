@@ -1,5 +1,6 @@
-//! Tells the bus that users have come online: `user.online`, one event a user, at least once, in order. A bounded number
-//! waits while the bus does not take them; what finds no room is dropped and counted. Never decides who is online.
+//! Tells the bus that users have come online, or went offline by logging out: one event a user, at least once, in order. A
+//! bounded number waits while the bus does not take them; what finds no room is dropped and counted. Never decides who is
+//! online, and never tells of those who may come back: their absence is confirmed elsewhere.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,29 +17,37 @@ use gochat_proto::topics;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-/// Registrations whose users wait to be told of; each has at most 500.
+/// Registrations whose users wait to be told of; each has at most 500 of both kinds.
 const QUEUE_MAX: usize = 256;
 const DELAY_MAX: Duration = Duration::from_secs(5);
 
-/// Where users who came online are handed over.
+/// Users whose presence changed with one call to repo.
+#[derive(Debug)]
+pub(crate) struct Changed {
+    pub(crate) logged_out: Vec<String>,
+    pub(crate) online: Vec<String>,
+}
+
+/// Where users whose presence changed are handed over.
 #[derive(Clone)]
 pub(crate) struct OnlineOutlet {
-    queue: mpsc::Sender<Vec<String>>,
+    queue: mpsc::Sender<Changed>,
     dropped: Counter,
 }
 
 impl OnlineOutlet {
     /// The outlet, and where it leads.
-    pub(crate) fn new() -> (OnlineOutlet, mpsc::Receiver<Vec<String>>) {
+    pub(crate) fn new() -> (OnlineOutlet, mpsc::Receiver<Changed>) {
         let (queue, inbox) = mpsc::channel(QUEUE_MAX);
-        let dropped = counter("gochat_online_events_dropped_total", "Online events dropped, as too many waited.", &[]);
+        let dropped =
+            counter("gochat_presence_events_dropped_total", "Presence events dropped, as too many waited.", &[]);
         (OnlineOutlet { queue, dropped }, inbox)
     }
 
     /// Hands users over, or drops them.
-    pub(crate) fn offer(&self, users: Vec<String>) {
-        let count = users.len() as u64;
-        if count > 0 && self.queue.try_send(users).is_err() {
+    pub(crate) fn offer(&self, changed: Changed) {
+        let count = (changed.logged_out.len() + changed.online.len()) as u64;
+        if count > 0 && self.queue.try_send(changed).is_err() {
             self.dropped.add(count);
         }
     }
@@ -46,7 +55,7 @@ impl OnlineOutlet {
 
 /// Produces the events.
 pub(crate) struct OnlineEvents {
-    pub(crate) inbox: mpsc::Receiver<Vec<String>>,
+    pub(crate) inbox: mpsc::Receiver<Changed>,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) gateway: GatewayId,
@@ -55,34 +64,40 @@ pub(crate) struct OnlineEvents {
 impl OnlineEvents {
     /// Runs until the outlet is gone or the bus is closed.
     pub(crate) async fn run(mut self) {
-        let produced = counter("gochat_online_events_total", "Online events produced.", &[]);
-        while let Some(users) = self.inbox.recv().await {
+        let produced = counter("gochat_presence_events_total", "Presence events produced.", &[]);
+        while let Some(changed) = self.inbox.recv().await {
             let mut backoff = Backoff::default();
             // Made once: the event's id tells a repetition from another event.
-            let events: Vec<_> = users.into_iter().map(|user_id| self.event(user_id)).collect();
+            let events = self.events(changed);
             loop {
                 match self.produce(&events).await {
                     Ok(()) => break produced.add(events.len() as u64),
                     Err(error @ (BusError::Closed | BusError::Stopped(_))) => {
-                        return tracing::info!(%error, "online events end");
+                        return tracing::info!(%error, "presence events end");
                     }
-                    Err(error) => tracing::warn!(%error, users = events.len(), "online events were not produced"),
+                    Err(error) => tracing::warn!(%error, events = events.len(), "presence events were not produced"),
                 }
                 tokio::time::sleep(backoff.next_delay().min(DELAY_MAX)).await;
             }
         }
     }
 
-    fn event(&self, user_id: String) -> Event {
-        Event {
+    /// Repo takes who went before who came.
+    fn events(&self, changed: Changed) -> Vec<Event> {
+        let now = self.clock.unix_ms() / 1000;
+        let offline = || EventBody::UserOffline { last_seen: now, reason: "logout".to_owned() };
+        let online = || EventBody::UserOnline { gateway_id: self.gateway.to_string() };
+        let event = |user_id, body| Event {
             event_id: Uuid::now_v7().to_string(),
-            timestamp: self.clock.unix_ms() / 1000,
+            timestamp: now,
             conversation_id: String::new(),
             user_id,
             friend_id: String::new(),
             operator_id: String::new(),
-            body: EventBody::UserOnline { gateway_id: self.gateway.to_string() },
-        }
+            body,
+        };
+        let gone = changed.logged_out.into_iter().map(|user_id| event(user_id, offline()));
+        gone.chain(changed.online.into_iter().map(|user_id| event(user_id, online()))).collect()
     }
 
     async fn produce(&self, events: &[Event]) -> Result<(), BusError> {

@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
 
-use super::online_events::OnlineOutlet;
+use super::online_events::{Changed, OnlineOutlet};
 use super::room_loop::{RoomInput, Told};
 use super::roster::{Batch, Offline, Roster, Session};
 use super::shards::Shards;
@@ -244,7 +244,7 @@ impl PresenceLoop {
             // The rooms are gone only when the process ends.
             let _ = self.deps.outlets.rooms.send(RoomInput::Registered(registered, answer.rooms)).await;
         }
-        self.deps.outlets.online.offer(answer.became_online);
+        self.deps.outlets.online.offer(Changed { logged_out: answer.logged_out, online: answer.became_online });
     }
 
     /// The sessions begin without registration; it is tried again.

@@ -326,3 +326,7 @@ impl Rooms {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "rooms_tests.rs"]
+mod tests;
