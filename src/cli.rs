@@ -1,5 +1,6 @@
 //! The command line: what may be said, nothing of what is then done.
 
+use crate::operator::order::Role;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,9 +23,37 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run everything in this process on embedded parts: log, SQLite, in-memory cache
     Dev(DevArgs),
-    /// Work on user accounts of the embedded store; no server may be running on it
+    /// Accounts: list, disable, enable, reset a password; with a server running or without
     #[command(subcommand)]
     User(UserCommand),
+    /// The world room
+    #[command(subcommand)]
+    World(WorldCommand),
+    /// Copy everything, while the server runs or not, into a new directory; `backup verify` checks a copy
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    Backup(BackupArgs),
+    /// Make a new data directory of a backup
+    Restore(RestoreArgs),
+    /// Look at everything an installation stands on, and say what to do; changes nothing
+    Doctor(DoctorArgs),
+}
+
+/// Which installation a command is about.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Place {
+    /// Data directory of the installation [default: ./data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Configuration file (TOML) of the installation
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+impl Place {
+    /// The flags of a server there.
+    pub(crate) fn flags(&self) -> DevArgs {
+        DevArgs { data_dir: self.data_dir.clone(), config: self.config.clone(), ..DevArgs::default() }
+    }
 }
 
 #[derive(Args, Debug, Default)]
@@ -54,8 +83,73 @@ pub(crate) struct DevArgs {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum UserCommand {
+    /// Show accounts in order of their ids
+    List(ListArgs),
+    /// No login, all tokens void, sessions closed
+    Disable(UserArgs),
+    /// Let a disabled user log in again
+    Enable(UserArgs),
+    /// Give a new password, printed once; all logins end
+    ResetPassword(ResetArgs),
     /// Make many users with one password, and their access tokens, for load runs
     Mint(MintArgs),
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum WorldCommand {
+    /// Make a user member, admin or owner of the world room
+    Role(RoleArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    /// Only those whose name begins so
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prefix: Option<String>,
+    /// Only guests
+    #[arg(long)]
+    pub(crate) guests: bool,
+    /// How many
+    #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub(crate) limit: u32,
+    /// Behind this id: the next page
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
+    pub(crate) after: Option<i64>,
+    /// For programs: {"users": [...], "next": ID or null}
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct UserArgs {
+    /// The user's name
+    #[arg(value_name = "USER")]
+    pub(crate) user: String,
+    /// USER is an id, not a name
+    #[arg(long)]
+    pub(crate) id: bool,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ResetArgs {
+    #[command(flatten)]
+    pub(crate) user: UserArgs,
+    /// Take the new password from the first line of standard input
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RoleArgs {
+    #[command(flatten)]
+    pub(crate) user: UserArgs,
+    /// The role
+    #[arg(value_enum)]
+    pub(crate) role: Role,
 }
 
 #[derive(Args, Debug)]
@@ -72,12 +166,47 @@ pub(crate) struct MintArgs {
     /// Password of all of them
     #[arg(long, default_value = "password")]
     pub(crate) password: String,
-    /// Data directory of the embedded store [default: ./data]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
-    /// Configuration file (TOML)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BackupArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<BackupCommand>,
+    /// Directory to make; it may not exist
+    #[arg(value_name = "DEST", required = true)]
+    pub(crate) dest: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum BackupCommand {
+    /// Check a backup: every byte, the database's structure, the log
+    Verify {
+        /// Directory of the backup
+        #[arg(value_name = "SRC")]
+        src: PathBuf,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RestoreArgs {
+    /// Directory of the backup
+    #[arg(value_name = "SRC")]
+    pub(crate) src: PathBuf,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) dev: DevArgs,
+    /// For programs: {"ok": bool, "findings": [...]}
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(ValueEnum, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,6 +31,9 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     pub(crate) ws: WebSocket,
     pub(crate) auth: Auth,
+    pub(crate) guests: Guests,
+    pub(crate) world: World,
+    pub(crate) single: Single,
     pub(crate) bus: Bus,
 }
 
@@ -61,7 +64,6 @@ pub(crate) struct WebSocket {
     pub(crate) query_token: bool,
     pub(crate) session_policy: SessionPolicy,
     pub(crate) max_devices: u32,
-    pub(crate) world_messages_per_minute: u32,
 }
 
 /// How many sessions a user may have.
@@ -79,6 +81,28 @@ pub(crate) struct Auth {
     pub(crate) access_token_ttl_s: u64,
     pub(crate) refresh_token_ttl_s: u64,
     pub(crate) bcrypt_cost: u32,
+}
+
+#[derive(Deserialize, Debug, Clone, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Guests {
+    pub(crate) enabled: bool,
+    pub(crate) refresh_token_ttl_s: u64,
+    pub(crate) idle_days_max: u64,
+}
+
+#[derive(Deserialize, Debug, Clone, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct World {
+    pub(crate) auto_join_registered: bool,
+    pub(crate) auto_join_guests: bool,
+    pub(crate) messages_per_minute: u32,
+}
+
+#[derive(Deserialize, Debug, Clone, Default, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Single {
+    pub(crate) friends_only: bool,
 }
 
 #[derive(Deserialize, Debug, Clone, PartialEq)]
@@ -102,6 +126,9 @@ impl Default for Config {
             log: Log::default(),
             ws: WebSocket::default(),
             auth: Auth::default(),
+            guests: Guests::default(),
+            world: World::default(),
+            single: Single::default(),
             bus: Bus::default(),
         }
     }
@@ -126,7 +153,6 @@ impl Default for WebSocket {
             query_token: true,
             session_policy: SessionPolicy::Single,
             max_devices: 5,
-            world_messages_per_minute: 10,
         }
     }
 }
@@ -134,6 +160,18 @@ impl Default for WebSocket {
 impl Default for Auth {
     fn default() -> Auth {
         Auth { access_token_ttl_s: 24 * 3600, refresh_token_ttl_s: 30 * 24 * 3600, bcrypt_cost: 10 }
+    }
+}
+
+impl Default for Guests {
+    fn default() -> Guests {
+        Guests { enabled: true, refresh_token_ttl_s: 7 * 24 * 3600, idle_days_max: 7 }
+    }
+}
+
+impl Default for World {
+    fn default() -> World {
+        World { auto_join_registered: true, auto_join_guests: true, messages_per_minute: 10 }
     }
 }
 
@@ -186,10 +224,12 @@ impl Config {
         within("ws.send_queue_frames", self.ws.send_queue_frames.into(), 8..=65_536)?;
         within("ws.send_queue_bytes", self.ws.send_queue_bytes.into(), 64 << 10..=64 << 20)?;
         within("ws.max_devices", self.ws.max_devices.into(), 1..=64)?;
-        within("ws.world_messages_per_minute", self.ws.world_messages_per_minute.into(), 1..=100_000)?;
+        within("world.messages_per_minute", self.world.messages_per_minute.into(), 1..=100_000)?;
         within("auth.access_token_ttl_s", self.auth.access_token_ttl_s, 60..=30 * 24 * 3600)?;
         within("auth.refresh_token_ttl_s", self.auth.refresh_token_ttl_s, 60..=365 * 24 * 3600)?;
         within("auth.bcrypt_cost", self.auth.bcrypt_cost.into(), 4..=16)?;
+        within("guests.refresh_token_ttl_s", self.guests.refresh_token_ttl_s, 60..=365 * 24 * 3600)?;
+        within("guests.idle_days_max", self.guests.idle_days_max, 1..=3650)?;
         within("bus.partitions", self.bus.partitions.into(), 1..=64)?;
         within("bus.segment_bytes", self.bus.segment_bytes, 4 << 20..=1 << 30)?;
         within("bus.retention_bytes", self.bus.retention_bytes, 0..=u64::MAX)?;
@@ -252,6 +292,16 @@ mod tests {
             ("shards = 300\n", "shards: 300 is not within 0 to 255"),
             ("[bus\n", "line 1: "),
             ("listen = \"127.0.0.1:9093\"\n", "admin: 127.0.0.1:9093 is already `listen`"),
+            (
+                "[world]\nauto_join_guest = true\n",
+                "line 2: unknown key `auto_join_guest`, did you mean `auto_join_guests`?",
+            ),
+            (
+                "[ws]\nsession_policy = \"two\"\n",
+                "unknown variant `two`, expected one of `single`, `per_device`, `multi`",
+            ),
+            ("[ws]\nmax_devices = 0\n", "ws.max_devices: 0 is not within 1 to 64"),
+            ("[guests]\nidle_days_max = 0\n", "guests.idle_days_max: 0 is not within 1 to 3650"),
             ("reactor = \"kqueue\"\n", "unknown variant `kqueue`, expected one of `auto`, `uring`, `epoll`"),
         ];
         for (text, expected) in problems {

@@ -7,7 +7,7 @@ use gochat_infra::bus::log::{LogBus, LogConfig};
 use gochat_infra::bus::{Bus, Durability, TopicSpec};
 use gochat_infra::cache::memory::{MemoryCache, MemoryCacheConfig};
 use gochat_infra::clock::{Clock, SystemClock};
-use gochat_infra::coord::local::DataDirLock;
+use gochat_infra::coord::local::{DataDirError, DataDirLock};
 use gochat_infra::rpc::{Channel, RpcOptions};
 use gochat_infra::token::TokenKey;
 use gochat_infra::uid::Snowflake;
@@ -23,6 +23,15 @@ pub(crate) struct DataDir {
     lock: DataDirLock,
 }
 
+/// A data directory, or who has it.
+pub(crate) enum Acquired {
+    Ours(DataDir),
+    InUse(String),
+}
+
+/// A file that stands in a data directory while a backup is being restored into it.
+pub(crate) const RESTORING: &str = "RESTORING";
+
 /// The opened parts.
 pub(crate) struct Embedded {
     pub(crate) bus: Arc<LogBus>,
@@ -37,12 +46,30 @@ pub(crate) struct Embedded {
 impl DataDir {
     /// Makes the directory when it is absent and locks it.
     pub(crate) fn acquire(path: &Path) -> Result<DataDir, String> {
-        Ok(DataDir { lock: DataDirLock::acquire(path).map_err(|error| error.to_string())? })
+        match DataDir::try_acquire(path)? {
+            Acquired::Ours(dir) => Ok(dir),
+            Acquired::InUse(why) => Err(why),
+        }
+    }
+
+    /// The same, where somebody else may have it.
+    pub(crate) fn try_acquire(path: &Path) -> Result<Acquired, String> {
+        match DataDirLock::acquire(path) {
+            Ok(lock) => Ok(Acquired::Ours(DataDir { lock })),
+            Err(error @ DataDirError::Locked { .. }) => Ok(Acquired::InUse(error.to_string())),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// Opens everything in it.
     pub(crate) async fn open(self, config: &Config) -> Result<Embedded, String> {
         let dir = self.lock.dir();
+        if dir.join(RESTORING).exists() {
+            return Err(format!(
+                "a restore into {} did not finish: remove the directory and restore again",
+                dir.display()
+            ));
+        }
         let key = keys::signing_key(dir)?;
         let clock = SystemClock::shared();
         let bus = open_bus(dir, config).await?;
@@ -54,12 +81,6 @@ impl DataDir {
         let repo = Repo::new(store.clone(), cache, uid.clone(), repo_config);
         let repo = repo.add_to(Channel::in_process()).build(RpcOptions::default());
         Ok(Embedded { bus, store, uid, clock, repo, key, _dir: self })
-    }
-
-    /// The store alone, with the key: for work on accounts while no server runs.
-    pub(crate) async fn open_accounts(&self) -> Result<(Arc<dyn Store>, TokenKey), String> {
-        let key = token_key(&keys::signing_key(self.lock.dir())?)?;
-        Ok((open_store(self.lock.dir()).await?, key))
     }
 }
 

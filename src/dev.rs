@@ -1,26 +1,21 @@
 //! `gochat dev`: every service in this process on embedded parts. Owns the order of start and stop, and what is printed;
 //! never a rule.
 
-use crate::cli::{DevArgs, Limits, Reactor};
-use crate::config::{self, Config, LogFormat};
-use crate::data::{DataDir, Embedded, token_key};
-use crate::metrics;
-use gochat_gateway::config::{ChatConfig, DataPlaneConfig, ReactorChoice, SessionPolicy};
-use gochat_gateway::control::{Control, ControlConfig, ControlDeps};
+use crate::cli::{DevArgs, Limits};
+use crate::config::{Config, LogFormat};
+use crate::data::{DataDir, token_key};
+use crate::operator::{self, Live, Operator};
+use crate::{metrics, readiness, settings};
+use gochat_gateway::control::{Control, ControlDeps};
 use gochat_gateway::data_plane::DataPlane;
-use gochat_gateway::engine::EngineConfig;
 use gochat_infra::bus::Bus;
-use gochat_infra::bus::log::{BusHealth, LogBus};
+use gochat_infra::bus::log::LogBus;
 use gochat_infra::coord::local::LocalCoord;
-use gochat_infra::rpc::{Channel, RpcOptions, request};
+use gochat_infra::rpc::{Channel, RpcOptions};
 use gochat_infra::telemetry;
-use gochat_logic::{Logic, LogicConfig, LogicDeps};
+use gochat_logic::{Logic, LogicDeps};
 use gochat_proto::ids::GatewayId;
-use gochat_proto::im::repo::v1::pipeline_service_client::PipelineServiceClient;
-use gochat_proto::im::repo::v1::{AwaitPositionsRequest, GetPositionsRequest, Position};
-use gochat_proto::topics;
-use gochat_task::{Task, TaskConfig, TaskDeps};
-use rustix::process::{Resource, getrlimit, setrlimit};
+use gochat_task::{Task, TaskDeps};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 use std::sync::Arc;
@@ -60,7 +55,7 @@ pub(crate) fn run(flags: &DevArgs) -> Result<(), String> {
 
 async fn serve(config: &Config) -> Result<(), String> {
     let mut stop_asked = StopSignals::new()?;
-    let parts = DataDir::acquire(&config.data_dir)?.open(config).await?;
+    let parts = Arc::new(DataDir::acquire(&config.data_dir)?.open(config).await?);
     let (shutdown, stopping) = watch::channel(false);
 
     let gateway = GatewayId::new(1).ok_or("1 is no gateway id")?;
@@ -72,10 +67,10 @@ async fn serve(config: &Config) -> Result<(), String> {
         coord: Arc::new(LocalCoord::new(parts.clock.clone())),
         gateways: gateways.clone(),
     };
-    let task = Task::new(deps, TaskConfig::default());
+    let task = Task::new(deps, settings::task(config));
     let storing = task.health();
     let task = tokio::spawn(task.run(stopping.clone()));
-    catch_up(&parts, config, &storing).await?;
+    readiness::catch_up(&parts, config, &storing).await?;
 
     let key = token_key(&parts.key)?;
     let logic_deps = LogicDeps {
@@ -85,7 +80,8 @@ async fn serve(config: &Config) -> Result<(), String> {
         uid: parts.uid.clone(),
         clock: parts.clock.clone(),
     };
-    let logic = Logic::new(logic_deps, logic_config(config, &parts)).map_err(|error| error.to_string())?;
+    let logic =
+        Logic::new(logic_deps, settings::logic(config, parts.key.clone())).map_err(|error| error.to_string())?;
     let pipeline = logic.pipeline();
     let preparing = pipeline.health();
     let channel = Channel::in_process()
@@ -95,10 +91,11 @@ async fn serve(config: &Config) -> Result<(), String> {
         .build(RpcOptions::default());
 
     let incarnation = RandomState::new().build_hasher().finish() | 1;
-    let plane = data_plane_config(config, gateway, incarnation, key.clone());
+    let plane = settings::data_plane(config, gateway, incarnation, key.clone());
     let started =
         tokio::task::spawn_blocking(move || DataPlane::start(&plane)).await.map_err(|error| error.to_string())?;
     let (plane, bridge) = started.map_err(|error| error.to_string())?;
+    let takes_messages = readiness::takes_messages(&parts, preparing, storing);
     let control_deps = ControlDeps {
         logic: channel,
         repo: parts.repo.clone(),
@@ -107,171 +104,32 @@ async fn serve(config: &Config) -> Result<(), String> {
         gateway,
         incarnation,
         tokens: key,
-        bus_healthy: takes_messages(&parts, preparing, storing),
+        bus_healthy: takes_messages.clone(),
         clock: parts.clock.clone(),
         shard_metrics: metrics::of(&plane, parts.bus.clone()),
     };
-    let control = Control::start(control_deps, control_config(config)).await.map_err(|error| error.to_string())?;
+    let control = Control::start(control_deps, settings::control(config)).await.map_err(|error| error.to_string())?;
     let pipeline = tokio::spawn(pipeline.run(stopping));
+    let live = Live {
+        listen: plane.addr(),
+        admin: control.admin_addr(),
+        reactor: plane.reactor_reason().to_owned(),
+        takes_messages,
+    };
+    let operators = operator::listen(Operator::live(parts.clone(), config.clone(), live))?;
+    let operators = AbortOnDrop(tokio::spawn(operators));
     greet(config, &plane, &control);
 
     let ended = tokio::select! {
         () = stop_asked.next() => Ok(()),
         () = shard_ended(&plane) => Err("a shard ended, see the log above".to_owned()),
     };
+    // A backup that is being made is given up: it could not end before the log is closed.
+    drop(operators);
     tracing::info!("stopping: sessions are asked to leave; once more ends at once");
     tokio::select! {
         () = wind_down(control, plane, shutdown, [pipeline, task], &parts.bus) => ended,
         () = stop_asked.next() => Err("ended at once, as asked".to_owned()),
-    }
-}
-
-/// Refuses a store that is ahead of its log (pipeline.md J2), then waits until everything in the log is stored, so that
-/// ids start above every one ever used (C3).
-async fn catch_up(
-    parts: &Embedded,
-    config: &Config,
-    storing: &watch::Receiver<gochat_task::Health>,
-) -> Result<(), String> {
-    let mut ends = Vec::new();
-    for partition in 0..config.bus.partitions {
-        let end = parts.bus.end_offset(topics::MESSAGES_PERSIST, partition).await.map_err(|error| error.to_string())?;
-        ends.push(Position { partition, offset: end });
-    }
-    let mut repo = PipelineServiceClient::new(parts.repo.clone());
-    let stored = repo.get_positions(request(GetPositionsRequest {}, Duration::from_secs(5))).await;
-    for stored in stored.map_err(|status| status.message().to_owned())?.into_inner().positions {
-        let end = ends.iter().find(|end| end.partition == stored.partition).map_or(0, |end| end.offset);
-        if stored.offset > end {
-            return Err(format!(
-                "the database in {dir} has stored the log up to offset {} of partition {}, the log in {dir}/log ends at {end}: one of \
-                 them is not of this installation or was restored from an older copy; restore both from one backup",
-                stored.offset,
-                stored.partition,
-                dir = config.data_dir.display()
-            ));
-        }
-    }
-    loop {
-        let wait = AwaitPositionsRequest { positions: ends.clone(), timeout_ms: 500 };
-        let answer = repo.await_positions(request(wait, Duration::from_secs(5))).await;
-        if answer.map_err(|status| status.message().to_owned())?.into_inner().passed {
-            break;
-        }
-        if let gochat_task::Health::Stopped(reason) = &*storing.borrow() {
-            return Err(reason.clone());
-        }
-        tracing::info!("storing what the log held when the last process ended");
-    }
-    let highest = parts.store.highest_id().await.map_err(|error| error.to_string())?;
-    parts.uid.start_above(highest).map_err(|error| error.to_string())
-}
-
-/// Whether messages are taken: the log and the store work, and so do those who read the log.
-fn takes_messages(
-    parts: &Embedded,
-    mut preparing: watch::Receiver<gochat_logic::Health>,
-    mut storing: watch::Receiver<gochat_task::Health>,
-) -> watch::Receiver<bool> {
-    let (tell, told) = watch::channel(true);
-    let mut log = parts.bus.health();
-    let mut store = parts.store.health();
-    tokio::spawn(async move {
-        loop {
-            let takes = *log.borrow_and_update() == BusHealth::Ok
-                && *store.borrow_and_update()
-                && *preparing.borrow_and_update() == gochat_logic::Health::Working
-                && *storing.borrow_and_update() == gochat_task::Health::Working;
-            if tell.send_replace(takes) != takes {
-                tracing::warn!(takes, log = ?*log.borrow(), store = *store.borrow(), "whether messages are taken has changed");
-            }
-            let changed = tokio::select! {
-                changed = log.changed() => changed,
-                changed = store.changed() => changed,
-                changed = preparing.changed() => changed,
-                changed = storing.changed() => changed,
-            };
-            // Whoever watched over a part that is gone says no more: it ends with the process.
-            if changed.is_err() || tell.is_closed() {
-                return;
-            }
-        }
-    });
-    told
-}
-
-fn logic_config(config: &Config, parts: &Embedded) -> LogicConfig {
-    let mut logic = LogicConfig::new(parts.key.clone().into());
-    logic.auth.access_ttl_s = config.auth.access_token_ttl_s as i64;
-    logic.auth.refresh_ttl_s = config.auth.refresh_token_ttl_s as i64;
-    logic.auth.bcrypt_cost = config.auth.bcrypt_cost;
-    logic
-}
-
-fn data_plane_config(
-    config: &Config,
-    gateway: GatewayId,
-    incarnation: u64,
-    token_key: gochat_infra::token::TokenKey,
-) -> DataPlaneConfig {
-    let shards = match config.shards {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        n => usize::from(n),
-    };
-    let reactor = match config.reactor {
-        Reactor::Auto => ReactorChoice::Auto,
-        Reactor::Uring => ReactorChoice::Uring,
-        Reactor::Epoll => ReactorChoice::Epoll,
-    };
-    let connections_max = config.ws.connections_max as usize;
-    let mut engine = EngineConfig::for_gateway(config.listen, shards, reactor, connections_max, descriptors_max());
-    engine.limits.message_bytes_max = config.ws.message_bytes_max as usize;
-    engine.limits.queue_frames_max = config.ws.send_queue_frames as usize;
-    engine.limits.queue_bytes_max = config.ws.send_queue_bytes as usize;
-    engine.timeouts.ping_interval = Duration::from_secs(config.ws.ping_interval_s.into());
-    engine.timeouts.dead_after = Duration::from_secs((config.ws.ping_interval_s + config.ws.pong_timeout_s).into());
-    let all = config.ws.allowed_origins.iter().any(|origin| origin == "*");
-    let chat = ChatConfig {
-        gateway,
-        incarnation,
-        upstream_partitions: config.bus.partitions,
-        token_key,
-        allow_query_token: config.ws.query_token,
-        allowed_origins: (!all).then(|| config.ws.allowed_origins.clone()),
-        rate_limits: config.limits == Limits::On,
-        world_messages_per_minute: config.ws.world_messages_per_minute,
-        session_policy: session_policy(config),
-        heartbeat_interval_s: config.ws.ping_interval_s,
-    };
-    DataPlaneConfig { engine, chat }
-}
-
-fn session_policy(config: &Config) -> SessionPolicy {
-    match config.ws.session_policy {
-        config::SessionPolicy::Single => SessionPolicy::Single,
-        config::SessionPolicy::PerDevice => SessionPolicy::PerDevice,
-        config::SessionPolicy::Multi => SessionPolicy::Multi,
-    }
-}
-
-/// How many descriptors this process may open; the soft limit is raised to the hard one.
-fn descriptors_max() -> usize {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "RLIMIT_NOFILE stays as it is");
-    }
-    getrlimit(Resource::Nofile).current.map_or(usize::MAX, |max| max as usize)
-}
-
-fn control_config(config: &Config) -> ControlConfig {
-    ControlConfig {
-        admin: config.admin,
-        limits: config.limits == Limits::On,
-        allowed_origins: config.ws.allowed_origins.clone(),
-        session_policy: session_policy(config),
-        max_devices: config.ws.max_devices,
-        ..ControlConfig::default()
     }
 }
 
@@ -282,7 +140,7 @@ fn greet(config: &Config, plane: &DataPlane, control: &Control) {
         tracing::warn!("RATE LIMITS ARE OFF: for load runs only");
     }
     let text = format!(
-        "\nGoChat {} is ready, everything in this process ({})\n\n  API        http://{http}/api\n  WebSocket  ws://{http}/ws\n  \
+        "\nGoChat {} is ready, everything in this process ({})\n\n  Chat       http://{http}/\n  API        http://{http}/api, described at http://{http}/docs\n  WebSocket  ws://{http}/ws\n  \
          Admin      http://{admin}/health\n  Data       {}\n\n  Stop with Ctrl-C. What is acknowledged is on disk, however it ends.\n\n",
         env!("CARGO_PKG_VERSION"),
         plane.reactor(),
@@ -290,6 +148,15 @@ fn greet(config: &Config, plane: &DataPlane, control: &Control) {
     );
     // Nobody has to listen: a closed standard output is no reason to end.
     let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Work that ends when this is dropped.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 async fn shard_ended(plane: &DataPlane) {
