@@ -1,14 +1,12 @@
-//! Accounts and tokens: register, log in, refresh, log out, validate (spec 06 §1).
+//! Accounts and tokens: register, come as a guest, log in, refresh, log out, validate, delete (spec 06 §1).
 //!
 //! Owns who gets a token and when one is void. Never stores or verifies a password hash itself: repo does.
 
-use std::sync::Arc;
-
-use gochat_infra::clock::Clock;
-use gochat_infra::token::{Claims, TokenError, TokenKind, token_hash};
+use gochat_infra::token::{Claims, TokenKind, token_hash};
+use gochat_infra::uid::uuid_v7;
 use gochat_proto::close_codes::CloseCode;
 use gochat_proto::codes::ErrorCode;
-use gochat_proto::common::v1::{User, UserStatus};
+use gochat_proto::common::v1::User;
 use gochat_proto::failure::Failure;
 use gochat_proto::im::logic::v1 as api;
 use gochat_proto::im::logic::v1::auth_service_server::AuthService;
@@ -16,85 +14,31 @@ use gochat_proto::im::repo::v1 as repo;
 use gochat_proto::im::repo::v1::consume_refresh_token_response::Outcome;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::config::AuthConfig;
+use crate::config::RulesConfig;
+use crate::credentials::Credentials;
+use crate::logins::{Logins, check_client_info, ttl, usable};
 use crate::names;
-use crate::passwords::Passwords;
 use crate::repo::{Repo, ask};
 use crate::signals::Signals;
-use crate::tokens::{Pair, PairClaims, Tokens};
+use crate::tokens::{Pair, PairClaims};
+use crate::world::World;
 
-/// Characters of `client_info` at most.
-const CLIENT_INFO_CHARS_MAX: usize = 255;
+/// Random names a guest is given until one is free.
+const GUEST_NAMES_TRIED: usize = 5;
 
 /// The AuthService of logic.
 #[derive(Clone)]
 pub struct Auth {
-    repo: Repo,
-    signals: Signals,
-    tokens: Tokens,
-    passwords: Passwords,
-    clock: Arc<dyn Clock>,
-    refresh_ttl_s: i64,
-    refresh_grace_s: i32,
+    pub(crate) repo: Repo,
+    pub(crate) signals: Signals,
+    pub(crate) logins: Logins,
+    pub(crate) credentials: Credentials,
+    pub(crate) world: World,
+    pub(crate) rules: RulesConfig,
+    pub(crate) refresh_grace_s: i32,
 }
 
 impl Auth {
-    pub(crate) fn new(
-        repo: Repo,
-        signals: Signals,
-        clock: Arc<dyn Clock>,
-        config: &AuthConfig,
-    ) -> Result<Auth, TokenError> {
-        Ok(Auth {
-            repo,
-            signals,
-            tokens: Tokens::new(config)?,
-            passwords: Passwords::new(config.bcrypt_cost, config.hashes_max),
-            clock,
-            refresh_ttl_s: config.refresh_ttl_s,
-            refresh_grace_s: config.refresh_grace_s,
-        })
-    }
-
-    fn now(&self) -> i64 {
-        self.clock.unix_ms() / 1_000
-    }
-
-    /// The user behind a name and password; unknown names cost and answer what wrong passwords do.
-    async fn credentials(&self, username: &str, password: String) -> Result<User, Status> {
-        let user = match self.repo.user_by_name(username).await? {
-            Some(user) if !user.is_guest && password.len() <= names::PASSWORD_BYTES_MAX => user,
-            Some(_) | None => {
-                self.passwords.waste(password).await?;
-                return Err(ErrorCode::AuthInvalidCredentials.into());
-            }
-        };
-        let request = ask(repo::VerifyPasswordRequest { user_id: user.id.clone(), password });
-        if !self.repo.users.clone().verify_password(request).await?.into_inner().valid {
-            return Err(ErrorCode::AuthInvalidCredentials.into());
-        }
-        // Only who knows the password learns that the account is locked.
-        usable(&user)?;
-        Ok(user)
-    }
-
-    /// The user of a valid, unrevoked access token.
-    async fn validate(&self, token: &str) -> Result<(Claims, User), Status> {
-        let claims = self.tokens.verify(token, TokenKind::Access, self.now())?;
-        let hashes = ask(repo::IsBlacklistedRequest { token_hashes: vec![token_hash(token)] });
-        let mut tokens = self.repo.tokens.clone();
-        let (blacklisted, user, version) = futures::try_join!(
-            tokens.is_blacklisted(hashes),
-            self.repo.user(&claims.user_id),
-            self.repo.token_version(&claims.user_id),
-        )?;
-        if blacklisted.into_inner().blacklisted.contains(&true) || claims.ver < version {
-            return Err(ErrorCode::InvalidToken.into());
-        }
-        usable(&user)?;
-        Ok((claims, user))
-    }
-
     async fn rotate(&self, used: &str, claims: &Claims, client_info: String) -> Result<Pair, Status> {
         let (user, version) =
             futures::try_join!(self.repo.user(&claims.user_id), self.repo.token_version(&claims.user_id))
@@ -103,22 +47,23 @@ impl Auth {
         if claims.ver < version {
             return Err(ErrorCode::InvalidToken.into());
         }
-        let now = self.now();
-        let successor = self.tokens.claims(&user, version, &claims.fam, now);
-        let pair = self.tokens.sign(&successor)?;
+        let tokens = &self.logins.tokens;
+        let now = self.logins.now();
+        let successor = tokens.claims(&user, version, &claims.fam, now);
+        let pair = tokens.sign(&successor)?;
         let request = ask(repo::ConsumeRefreshTokenRequest {
             token_hash: token_hash(used),
             client_info,
             now,
             grace_seconds: self.refresh_grace_s,
             successor_hash: token_hash(&pair.refresh_token),
-            successor_ttl_seconds: ttl(self.refresh_ttl_s),
+            successor_ttl_seconds: ttl(tokens.refresh_ttl_s(&user)),
             replay: successor.to_replay()?,
         });
         let answer = self.repo.tokens.clone().consume_refresh_token(request).await?.into_inner();
         match answer.outcome() {
             Outcome::First => Ok(pair),
-            Outcome::Grace => Ok(self.tokens.sign(&PairClaims::from_replay(&answer.replay)?)?),
+            Outcome::Grace => Ok(tokens.sign(&PairClaims::from_replay(&answer.replay)?)?),
             Outcome::Reused => {
                 tracing::warn!(user_id = claims.user_id, family = claims.fam, "refresh token reused, family revoked");
                 Err(ErrorCode::TokenReused.into())
@@ -128,16 +73,24 @@ impl Auth {
         }
     }
 
-    async fn revoke_family(&self, family_id: String) -> Result<(), Status> {
-        if family_id.is_empty() {
-            return Ok(());
+    async fn create(&self, username: String, password_hash: String, avatar_url: String) -> Result<User, Status> {
+        let is_guest = password_hash.is_empty();
+        let create = repo::CreateUserRequest { username, password_hash, avatar_url, is_guest };
+        let user = self.repo.users.clone().create_user(ask(create)).await?.into_inner().user;
+        user.ok_or_else(|| ErrorCode::InternalError.into())
+    }
+
+    /// A guest under the wished name when it is free, else under a random one.
+    async fn create_guest(&self, wished: Option<String>) -> Result<User, Status> {
+        let mut names = wished.into_iter().collect::<Vec<_>>();
+        names.resize_with(names.len() + GUEST_NAMES_TRIED, || names::random_guest(random_bits()));
+        for name in names {
+            match self.create(name, String::new(), String::new()).await {
+                Err(status) if Failure::from_status(&status).code == ErrorCode::UserAlreadyExists => {}
+                made => return made,
+            }
         }
-        self.repo
-            .tokens
-            .clone()
-            .revoke_family(ask(repo::RevokeFamilyRequest { family_id, user_id: String::new() }))
-            .await
-            .map(|_| ())
+        Err(ErrorCode::ServiceUnavailable.into())
     }
 }
 
@@ -154,14 +107,12 @@ impl AuthService for Auth {
         if self.repo.user_by_name(username).await?.is_some() {
             return Err(ErrorCode::UserAlreadyExists.into());
         }
-        let create = repo::CreateUserRequest {
-            username: username.to_owned(),
-            password_hash: self.passwords.hash(request.password).await?,
-            avatar_url: request.avatar_url,
-            is_guest: false,
-        };
-        let user = self.repo.users.clone().create_user(ask(create)).await?.into_inner().user;
-        Ok(Response::new(api::RegisterResponse { user }))
+        let password_hash = self.credentials.passwords.hash(request.password).await?;
+        let user = self.create(username.to_owned(), password_hash, request.avatar_url).await?;
+        if self.rules.world_auto_join_registered {
+            self.world.auto_join(&user).await;
+        }
+        Ok(Response::new(api::RegisterResponse { user: Some(user) }))
     }
 
     async fn login(&self, request: Request<api::LoginRequest>) -> Result<Response<api::LoginResponse>, Status> {
@@ -171,24 +122,30 @@ impl AuthService for Auth {
             return Err(ErrorCode::InvalidParams.into());
         }
         check_client_info(&request.client_info)?;
-        let user = self.credentials(username, request.password).await?;
-        let version = self.repo.token_version(&user.id).await?;
-        let claims = self.tokens.claims(&user, version, &Tokens::new_family(), self.now());
-        let pair = self.tokens.sign(&claims)?;
-        let store = repo::StoreRefreshTokenRequest {
-            token_hash: token_hash(&pair.refresh_token),
-            user_id: user.id.clone(),
-            family_id: claims.refresh.fam,
-            ttl_seconds: ttl(self.refresh_ttl_s),
-            client_info: request.client_info,
+        let user = self.credentials.user(username, request.password).await?;
+        let pair = self.logins.begin(&user, request.client_info).await?;
+        Ok(Response::new(logged_in(pair, user)))
+    }
+
+    async fn guest_login(
+        &self,
+        request: Request<api::GuestLoginRequest>,
+    ) -> Result<Response<api::LoginResponse>, Status> {
+        let request = request.into_inner();
+        if !self.rules.guests_enabled {
+            return Err(ErrorCode::GuestDisabled.into());
+        }
+        check_client_info(&request.client_info)?;
+        let wished = match request.guest_name.as_str() {
+            "" => None,
+            name => Some(names::guest(name)?),
         };
-        self.repo.tokens.clone().store_refresh_token(ask(store)).await?;
-        Ok(Response::new(api::LoginResponse {
-            access_token: pair.access_token,
-            refresh_token: pair.refresh_token,
-            expires_in: pair.expires_at,
-            user: Some(user),
-        }))
+        let user = self.create_guest(wished).await?;
+        if self.rules.world_auto_join_guests {
+            self.world.auto_join(&user).await;
+        }
+        let pair = self.logins.begin(&user, request.client_info).await?;
+        Ok(Response::new(logged_in(pair, user)))
     }
 
     async fn refresh_token(
@@ -197,7 +154,7 @@ impl AuthService for Auth {
     ) -> Result<Response<api::RefreshTokenResponse>, Status> {
         let request = request.into_inner();
         check_client_info(&request.client_info)?;
-        let claims = self.tokens.verify(&request.refresh_token, TokenKind::Refresh, self.now())?;
+        let claims = self.logins.tokens.verify(&request.refresh_token, TokenKind::Refresh, self.logins.now())?;
         let pair = self.rotate(&request.refresh_token, &claims, request.client_info).await?;
         Ok(Response::new(api::RefreshTokenResponse {
             access_token: pair.access_token,
@@ -208,8 +165,8 @@ impl AuthService for Auth {
 
     async fn logout(&self, request: Request<api::LogoutRequest>) -> Result<Response<api::LogoutResponse>, Status> {
         let request = request.into_inner();
-        let now = self.now();
-        let claims = self.tokens.verify(&request.access_token, TokenKind::Access, now)?;
+        let now = self.logins.now();
+        let claims = self.logins.tokens.verify(&request.access_token, TokenKind::Access, now)?;
         if claims.user_id != request.user_id {
             return Err(ErrorCode::InvalidToken.into());
         }
@@ -217,14 +174,18 @@ impl AuthService for Auth {
         let blacklist = repo::BlacklistRequest { token_hash: hash.clone(), ttl_seconds: ttl(claims.exp - now) };
         self.repo.tokens.clone().blacklist(ask(blacklist)).await?;
         // A refresh token names its own family; another user's is none of ours.
-        if let Ok(refresh) = self.tokens.verify(&request.refresh_token, TokenKind::Refresh, now)
+        if let Ok(refresh) = self.logins.tokens.verify(&request.refresh_token, TokenKind::Refresh, now)
             && refresh.user_id == claims.user_id
             && refresh.fam != claims.fam
         {
-            self.revoke_family(refresh.fam).await?;
+            self.logins.end(&claims.user_id, &refresh.fam).await?;
         }
-        self.revoke_family(claims.fam).await?;
-        self.signals.kick_token(&claims.user_id, &hash, CloseCode::LoggedOut).await;
+        self.logins.end(&claims.user_id, &claims.fam).await?;
+        let of_login = |session: &repo::Session| {
+            session.token_hash == hash || !claims.fam.is_empty() && session.family_id == claims.fam
+        };
+        let ended = self.signals.kick(&claims.user_id, CloseCode::LoggedOut, of_login).await;
+        self.signals.logged_out(&claims.user_id, &ended).await;
         Ok(Response::new(api::LogoutResponse { success: true }))
     }
 
@@ -232,7 +193,7 @@ impl AuthService for Auth {
         &self,
         request: Request<api::ValidateTokenRequest>,
     ) -> Result<Response<api::ValidateTokenResponse>, Status> {
-        let answer = match self.validate(&request.into_inner().access_token).await {
+        let answer = match self.logins.validate(&request.into_inner().access_token).await {
             Ok((claims, user)) => {
                 api::ValidateTokenResponse { valid: true, user: Some(user), expires_at: claims.exp, error_code: 0 }
             }
@@ -246,13 +207,60 @@ impl AuthService for Auth {
         };
         Ok(Response::new(answer))
     }
+
+    async fn list_logins(
+        &self,
+        request: Request<api::ListLoginsRequest>,
+    ) -> Result<Response<api::ListLoginsResponse>, Status> {
+        let families = self.logins.list(&request.into_inner().user_id).await?;
+        let login = |family: repo::Family| api::Login {
+            id: family.family_id,
+            client_info: family.client_info,
+            created_at: family.created_at,
+            refreshed_at: family.refreshed_at,
+            expires_at: family.expires_at,
+        };
+        Ok(Response::new(api::ListLoginsResponse { logins: families.into_iter().map(login).collect() }))
+    }
+
+    async fn revoke_login(
+        &self,
+        request: Request<api::RevokeLoginRequest>,
+    ) -> Result<Response<api::RevokeLoginResponse>, Status> {
+        let request = request.into_inner();
+        if !self.logins.end(&request.user_id, &request.login_id).await? {
+            return Err(ErrorCode::NotFound.into());
+        }
+        let of_login = |session: &repo::Session| session.family_id == request.login_id;
+        let ended = self.signals.kick(&request.user_id, CloseCode::LoggedOut, of_login).await;
+        self.signals.logged_out(&request.user_id, &ended).await;
+        Ok(Response::new(api::RevokeLoginResponse { success: true }))
+    }
+
+    async fn delete_account(
+        &self,
+        request: Request<api::DeleteAccountRequest>,
+    ) -> Result<Response<api::DeleteAccountResponse>, Status> {
+        let request = request.into_inner();
+        let user = self.repo.user(&request.user_id).await?;
+        usable(&user)?;
+        if !user.is_guest {
+            self.credentials.check(&user, request.password).await?;
+        }
+        let delete = ask(repo::DeleteUserRequest { user_id: request.user_id.clone() });
+        self.repo.users.clone().delete_user(delete).await?;
+        let ended = self.signals.kick(&request.user_id, CloseCode::LoggedOut, |_| true).await;
+        self.signals.logged_out(&request.user_id, &ended).await;
+        Ok(Response::new(api::DeleteAccountResponse { success: true }))
+    }
 }
 
-fn usable(user: &User) -> Result<(), ErrorCode> {
-    match user.status() {
-        UserStatus::Disabled => Err(ErrorCode::UserDisabled),
-        UserStatus::Deleted => Err(ErrorCode::InvalidToken),
-        UserStatus::Normal | UserStatus::Unspecified => Ok(()),
+fn logged_in(pair: Pair, user: User) -> api::LoginResponse {
+    api::LoginResponse {
+        access_token: pair.access_token,
+        refresh_token: pair.refresh_token,
+        expires_in: pair.expires_at,
+        user: Some(user),
     }
 }
 
@@ -264,10 +272,8 @@ fn gone_is_invalid(status: &Status) -> Status {
     }
 }
 
-fn check_client_info(client_info: &str) -> Result<(), ErrorCode> {
-    if client_info.chars().count() > CLIENT_INFO_CHARS_MAX { Err(ErrorCode::InvalidParams) } else { Ok(()) }
-}
-
-fn ttl(seconds: i64) -> i32 {
-    i32::try_from(seconds.max(1)).unwrap_or(i32::MAX)
+/// The random part of a UUID v7: its last 62 bits.
+fn random_bits() -> u64 {
+    let digits: String = uuid_v7().chars().filter(char::is_ascii_hexdigit).collect();
+    digits.get(16..).and_then(|low| u64::from_str_radix(low, 16).ok()).unwrap_or_default() & (u64::MAX >> 2)
 }

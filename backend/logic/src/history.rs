@@ -25,6 +25,7 @@ pub(crate) async fn page(
     if request.start_seq_id < 0 || request.end_seq_id < 0 {
         return Err(ErrorCode::InvalidParams.into());
     }
+    // Who may not read is refused before the wait, and by repo with the page.
     repo.member(&request.conversation_id, &request.user_id).await?;
     // Before the read: what was appended by now is then in the page, or the answer does not claim to be complete.
     let passed = persisted.conversation(&request.conversation_id, request.wait_ms).await;
@@ -40,8 +41,8 @@ pub(crate) async fn page(
         viewer_id: request.user_id,
     };
     let page = repo.messages.clone().get_conversation_messages(ask(read)).await?.into_inner();
-    let senders = senders(repo, &page.messages).await?;
     let prev_seq_id = page.messages.first().map_or(0, |first| first.seq_id + if request.ascending { -1 } else { 1 });
+    let senders = senders(repo, &page.messages).await?;
     Ok(api::GetMessagesResponse {
         messages: page.messages.into_iter().map(|m| message(m, &senders)).collect(),
         has_more: page.has_more,
@@ -51,6 +52,25 @@ pub(crate) async fn page(
         stored_through_seq: page.stored_through_seq,
         complete: page.complete && passed,
     })
+}
+
+/// One message, as a member may see it.
+pub(crate) async fn message_of(
+    repo: &Repo,
+    persisted: &Persisted,
+    request: api::GetMessageRequest,
+) -> Result<Message, Status> {
+    repo.member(&request.conversation_id, &request.user_id).await?;
+    persisted.conversation(&request.conversation_id, request.wait_ms).await;
+    let read = repo::GetMessageRequest {
+        message_id: request.message_id,
+        conversation_id: request.conversation_id,
+        viewer_id: request.user_id,
+    };
+    let row = repo.messages.clone().get_message(ask(read)).await?.into_inner().message;
+    let row = row.ok_or(ErrorCode::MessageNotFound)?;
+    let senders = senders(repo, std::slice::from_ref(&row)).await?;
+    Ok(message(row, &senders))
 }
 
 async fn senders(repo: &Repo, messages: &[repo::RepoMessage]) -> Result<HashMap<String, UserInfo>, Status> {

@@ -11,20 +11,53 @@ pub(crate) const PASSWORD_BYTES_MAX: usize = 72;
 const AVATAR_URL_CHARS_MAX: usize = 255;
 const RESERVED: [&str; 3] = ["system", "world", "admin"];
 const GUEST_PREFIX: &str = "guest_";
+const GUEST_NAME_CHARS: std::ops::RangeInclusive<usize> = 1..=14;
+const GUEST_RANDOM_CHARS: usize = 8;
 
 /// The name to register, trimmed.
 pub(crate) fn username(wished: &str) -> Result<&str, ErrorCode> {
     let name = wished.trim();
     let lower = name.to_lowercase();
-    let allowed = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
     if !USERNAME_CHARS.contains(&name.chars().count())
-        || !name.chars().all(allowed)
+        || !name.chars().all(is_allowed)
         || RESERVED.contains(&lower.as_str())
         || lower.starts_with(GUEST_PREFIX)
     {
         return Err(ErrorCode::InvalidUsername);
     }
     Ok(name)
+}
+
+/// The name of a guest who wished for one.
+pub(crate) fn guest(wished: &str) -> Result<String, ErrorCode> {
+    let name = wished.trim();
+    if !GUEST_NAME_CHARS.contains(&name.chars().count()) || !name.chars().all(is_allowed) {
+        return Err(ErrorCode::InvalidUsername);
+    }
+    Ok(format!("{GUEST_PREFIX}{name}"))
+}
+
+/// A guest's name out of 64 random bits.
+pub(crate) fn random_guest(mut bits: u64) -> String {
+    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut name = GUEST_PREFIX.to_owned();
+    for _ in 0..GUEST_RANDOM_CHARS {
+        name.push(char::from(DIGITS[(bits % 36) as usize]));
+        bits /= 36;
+    }
+    name
+}
+
+/// Trimmed text of at most `max` characters without control characters other than line breaks, at least one when
+/// `required`.
+pub(crate) fn text(value: &str, max: usize, required: bool) -> Option<&str> {
+    let text = value.trim();
+    let is_clean = !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t');
+    (is_clean && text.chars().count() <= max && !(required && text.is_empty())).then_some(text)
+}
+
+fn is_allowed(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '-' | '.')
 }
 
 /// Whether a password may be registered.
@@ -74,6 +107,27 @@ mod tests {
         ] {
             assert_eq!(username(bad), Err(ErrorCode::InvalidUsername), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn guests() {
+        assert_eq!(guest(" zoe "), Ok("guest_zoe".to_owned()));
+        for bad in ["", "   ", "fifteen_letters", "a b", "a/b", "guest\0"] {
+            assert_eq!(guest(bad), Err(ErrorCode::InvalidUsername), "{bad:?}");
+        }
+        assert_eq!(random_guest(0), "guest_00000000");
+        assert_eq!(random_guest(u64::MAX).len(), "guest_".len() + 8);
+        assert_ne!(random_guest(35), random_guest(36));
+    }
+
+    #[test]
+    fn texts() {
+        assert_eq!(text(" a b ", 3, true), Some("a b"));
+        assert_eq!(text("  ", 3, true), None);
+        assert_eq!(text("  ", 3, false), Some(""));
+        assert_eq!(text("éééé", 3, false), None);
+        assert_eq!(text("a\u{1}b", 9, false), None);
+        assert_eq!(text("a\nb", 9, false), Some("a\nb"));
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub(crate) struct Tokens {
     key: TokenKey,
     access_ttl_s: i64,
     refresh_ttl_s: i64,
+    guest_refresh_ttl_s: i64,
 }
 
 impl Tokens {
@@ -43,7 +44,13 @@ impl Tokens {
             key: TokenKey::hs256(&config.signing_key)?,
             access_ttl_s: config.access_ttl_s,
             refresh_ttl_s: config.refresh_ttl_s,
+            guest_refresh_ttl_s: config.guest_refresh_ttl_s,
         })
+    }
+
+    /// Life of a user's refresh token, seconds.
+    pub(crate) fn refresh_ttl_s(&self, user: &User) -> i64 {
+        if user.is_guest { self.guest_refresh_ttl_s } else { self.refresh_ttl_s }
     }
 
     /// Checks a token at `now`, Unix seconds.
@@ -72,7 +79,7 @@ impl Tokens {
         };
         PairClaims {
             access: claims(TokenKind::Access, self.access_ttl_s),
-            refresh: claims(TokenKind::Refresh, self.refresh_ttl_s),
+            refresh: claims(TokenKind::Refresh, self.refresh_ttl_s(user)),
         }
     }
 
@@ -122,5 +129,7 @@ mod tests {
         assert!(tokens.verify(&pair.access_token, TokenKind::Access, 1_001).is_ok());
         assert_eq!(tokens.verify(&pair.refresh_token, TokenKind::Access, 1_001), Err(ErrorCode::InvalidToken));
         assert_ne!(tokens.claims(&user, 2, "family", 1_000), claims, "every token has its own jti");
+        let guest = User { is_guest: true, ..user };
+        assert_eq!(tokens.claims(&guest, 2, "family", 1_000).refresh.exp, 1_000 + 7 * 24 * 3600);
     }
 }
