@@ -76,7 +76,7 @@ async fn sweep(deps: TaskDeps, config: JobsConfig, mut shutdown: watch::Receiver
 
 async fn daily(deps: TaskDeps, config: JobsConfig, mut shutdown: watch::Receiver<bool>) {
     let mut leader = Leader::new(deps.coord.clone(), "task.daily");
-    let mut wait = DAILY_RETRY;
+    let mut wait = DAILY_RETRY.min(config.daily_period);
     while pause(wait, &mut shutdown).await && leader.lead(&mut shutdown).await {
         let cleaned = clean_guests(&deps, config.guest_idle_max).await;
         wait = if done("guests", Instant::now(), cleaned) { config.daily_period } else { DAILY_RETRY };
