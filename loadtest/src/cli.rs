@@ -32,6 +32,8 @@ pub enum Command {
     },
     /// Check that every acknowledged message of a run stands in history exactly once.
     Audit(AuditArgs),
+    /// Check what limits a run here, and what to do about it.
+    Doctor(DoctorArgs),
     /// Compare the second of two results to the first: ratios with confidence intervals.
     Compare(CompareArgs),
 }
@@ -277,6 +279,14 @@ pub struct AuditArgs {
     /// The users of that run.
     #[arg(long, value_name = "FILE")]
     pub tokens: PathBuf,
+}
+
+/// `doctor`.
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    /// For a run with so many connections.
+    #[arg(long, default_value_t = 10_000)]
+    pub connections: u32,
 }
 
 /// `compare`.

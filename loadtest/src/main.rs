@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use gochat_loadtest::cli::{Cli, Command};
 use gochat_loadtest::report::Verdict;
-use gochat_loadtest::{LoadError, audit, compare, output, run};
+use gochat_loadtest::{LoadError, audit, compare, doctor, output, run};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -30,6 +30,11 @@ fn execute(command: Command) -> Result<ExitCode, LoadError> {
             let report = run(scenario)?;
             output::write(&report, &common)?;
             report.verdict == Verdict::Ok
+        }
+        Command::Doctor(args) => {
+            let diagnosis = doctor::run(args.connections);
+            let _ = write!(std::io::stdout(), "{diagnosis}");
+            diagnosis.can_run()
         }
         Command::Compare(args) => {
             let comparison = compare::run(&args.a, &args.b)?;
