@@ -15,6 +15,7 @@ pub mod store;
 
 pub use repo::{Repo, RepoConfig};
 pub use services::conversations::Conversations;
+pub use services::friends::Friends;
 pub use services::idempotency::Idempotency;
 pub use services::messages::Messages;
 pub use services::pipeline::Pipeline;

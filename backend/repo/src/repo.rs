@@ -6,11 +6,14 @@ use crate::pipeline::positions::Positions;
 use crate::pipeline::prepare::Preparer;
 use crate::pipeline::save::Saver;
 use crate::services::conversations::Conversations;
+use crate::services::friends::Friends;
 use crate::services::idempotency::Idempotency;
 use crate::services::messages::Messages;
 use crate::services::pipeline::Pipeline;
 use crate::services::presence::Presence;
 use crate::services::revoked::RevokedUsers;
+use crate::services::rooms::Rooms;
+use crate::services::sessions::Sessions;
 use crate::services::tokens::Tokens;
 use crate::services::users::Users;
 use crate::store::Store;
@@ -19,6 +22,7 @@ use gochat_infra::clock::{Clock, SystemClock};
 use gochat_infra::rpc::InProcess;
 use gochat_infra::uid::Snowflake;
 use gochat_proto::im::repo::v1::conversation_service_server::ConversationServiceServer;
+use gochat_proto::im::repo::v1::friendship_service_server::FriendshipServiceServer;
 use gochat_proto::im::repo::v1::idempotency_service_server::IdempotencyServiceServer;
 use gochat_proto::im::repo::v1::message_service_server::MessageServiceServer;
 use gochat_proto::im::repo::v1::online_status_service_server::OnlineStatusServiceServer;
@@ -56,6 +60,7 @@ impl Default for RepoConfig {
 #[derive(Clone)]
 pub struct Repo {
     users: Users,
+    friends: Friends,
     conversations: Conversations,
     messages: Messages,
     presence: Presence,
@@ -90,18 +95,28 @@ impl Repo {
             clock: clock.clone(),
             hasher,
         };
+        let sessions = Sessions { cache: cache.clone() };
+        let rooms = Rooms { sessions: sessions.clone(), store: store.clone(), clock: clock.clone() };
         Repo {
             users: Users {
                 store: store.clone(),
                 directory: directory.clone(),
                 revoked: revoked.clone(),
-                uid,
+                uid: uid.clone(),
                 clock: clock.clone(),
+                sessions: sessions.clone(),
                 checks: Arc::new(Semaphore::new(password_checks.max(1))),
             },
-            conversations: Conversations { store: store.clone(), cache: cache.clone(), clock: clock.clone() },
+            friends: Friends { store: store.clone(), directory: directory.clone(), uid, clock: clock.clone() },
+            conversations: Conversations {
+                store: store.clone(),
+                cache: cache.clone(),
+                directory: directory.clone(),
+                rooms: rooms.clone(),
+                clock: clock.clone(),
+            },
             messages: Messages { store: store.clone(), cache: cache.clone() },
-            presence: Presence::new(cache.clone(), store.clone(), directory.clone(), revoked.clone(), clock.clone()),
+            presence: Presence::new(sessions, rooms, directory.clone(), revoked.clone(), clock.clone()),
             tokens: Tokens { store: store.clone(), directory, revoked, clock },
             idempotency: Idempotency { cache: cache.clone() },
             pipeline: Pipeline { store, cache, preparer: Arc::new(preparer), saver: Arc::new(saver), positions },
@@ -112,6 +127,7 @@ impl Repo {
     pub fn add_to(&self, channel: InProcess) -> InProcess {
         channel
             .add(UserServiceServer::new(self.users.clone()))
+            .add(FriendshipServiceServer::new(self.friends.clone()))
             .add(ConversationServiceServer::new(self.conversations.clone()))
             .add(MessageServiceServer::new(self.messages.clone()))
             .add(OnlineStatusServiceServer::new(self.presence.clone()))

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests: a failure is a panic")]
 
-use gochat_repo::store::conversation::{ListQuery, NewConversation};
+use gochat_repo::store::conversation::{ListQuery, NewConversation, Select};
 use gochat_repo::store::user::NewUser;
 use gochat_repo::{SqliteConfig, open_sqlite};
 use std::sync::Arc;
@@ -53,13 +53,14 @@ async fn the_list_is_one_statement() {
             owner_id: 0,
             settings: String::new(),
             members: vec![(1, 1), (high, 1)],
+            operator: 0,
             created_at_ms: high,
         };
         store.create_conversation(new).await.unwrap();
     }
     assert!(count.load(Ordering::SeqCst) > 150, "statements are counted");
     let before = count.load(Ordering::SeqCst);
-    let query = ListQuery { user: 1, kind: 0, since_ms: 0, offset: 0, limit: 200 };
+    let query = ListQuery { user: 1, kind: 0, select: Select::Page { offset: 0 }, limit: 200 };
     let rows = store.conversation_list(query).await.unwrap();
     assert_eq!(rows.len(), 149);
     assert!(rows.iter().all(|row| row.peer.is_some()));

@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use gochat_proto::bus::v1::OutboxEvent;
 use gochat_repo::store::Result;
-use gochat_repo::store::pipeline::{Advance, ClaimRow, Inserted, LogState, MessageRow, Parked, PersistTx, StoredRow};
+use gochat_repo::store::pipeline::{Advance, ClaimRow, Inserted, LogState, MessageRow, OutboxRow, Parked, PersistTx, StoredRow};
+use prost::Message as _;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::tables::{Database, Row, Tables};
@@ -63,7 +65,7 @@ impl MemoryTx {
             content_hash: row.content_hash,
             created_at_ms: row.created_at_ms,
         };
-        self.tables.rows.insert(row.id, Row { identity, kind: row.kind, content: row.content.to_owned() });
+        self.tables.rows.insert(row.id, Row { identity, kind: row.kind, content: row.content.to_owned(), extra: row.extra.to_owned(), deleted: false });
         true
     }
 
@@ -115,6 +117,17 @@ impl PersistTx for MemoryTx {
         Ok(inserted)
     }
 
+    async fn recall_messages(&mut self, messages: &[(i64, i64)]) -> Result<()> {
+        for (conversation, id) in messages {
+            if let Some(row) = self.tables.rows.get_mut(id).filter(|row| row.identity.conversation == *conversation) {
+                row.deleted = true;
+                row.content.clear();
+                row.extra.clear();
+            }
+        }
+        Ok(())
+    }
+
     async fn advance(&mut self, advances: &[Advance]) -> Result<()> {
         for advance in advances {
             let Some(conversation) = self.tables.conversations.get_mut(&advance.conversation) else { continue };
@@ -133,10 +146,12 @@ impl PersistTx for MemoryTx {
         Ok(())
     }
 
-    async fn add_outbox(&mut self, acks: &[Bytes]) -> Result<()> {
-        for ack in acks {
+    async fn add_outbox(&mut self, acks: &[Bytes], events: &[OutboxEvent]) -> Result<()> {
+        let acks = acks.iter().map(|ack| OutboxRow::Ack(ack.clone()));
+        let events = events.iter().map(|event| OutboxRow::Event(event.encode_to_vec().into()));
+        for row in acks.chain(events) {
             self.tables.outbox_next += 1;
-            self.tables.outbox.insert(self.tables.outbox_next, ack.clone());
+            self.tables.outbox.insert(self.tables.outbox_next, row);
         }
         Ok(())
     }

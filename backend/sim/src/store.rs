@@ -3,23 +3,26 @@
 //!
 //! Owns the verbs; the rows are in [`crate::tables`]. Accounts and tokens are not simulated.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use gochat_repo::store::conversation::{
-    Conversation, Head, Info, ListQuery, ListedConversation, Member, NewConversation, Profile, RaisePointer,
-    RaisedPointer, ReadPointer, Roster,
+    Access, Conversation, Head, Info, ListQuery, ListedConversation, Member, MemberQuery, NewConversation, Profile,
+    RaisePointer, RaisedPointer, ReadPointer, Roster,
 };
+use gochat_repo::store::group::{AddMembers, AddedMembers, RemoveMember, UpdateInfo, UpdateMember};
 use gochat_repo::store::friend::{
     Asked, FriendStore, Friendship, HandleRequest, Handled, NewFriendRequest, RequestQuery,
 };
 use gochat_repo::store::message::{Message, MessagePage, MessageQuery};
-use gochat_repo::store::pipeline::{OutboxRow, Parked, PersistTx, PrepareAnswer, PrepareLookup};
-use gochat_repo::store::token::{ConsumeToken, Consumed, NewRefreshToken, Revocation};
+use gochat_repo::store::pipeline::{OutboxRow, Parked, PersistTx, PrepareAnswer, PrepareLookup, RecallTarget};
+use gochat_repo::store::room::{RoomMembers, RoomStore, RoomVersion};
+use gochat_repo::store::token::{ConsumeToken, Consumed, Family, NewRefreshToken, Revocation};
 use gochat_repo::store::upkeep::{Backlog, Frozen};
-use gochat_repo::store::user::{NewUser, Status, User, UserChange};
-use gochat_repo::store::{ConversationStore, MessageStore, PipelineStore, Result, StoreError, TokenStore, UpkeepStore, UserStore};
+use gochat_repo::store::user::{Membership, NewUser, Status, User, UserChange};
+use gochat_repo::store::{ConversationStore, GroupStore, MessageStore, PipelineStore, Result, StoreError, TokenStore, UpkeepStore, UserStore};
 use tokio::sync::{OwnedMutexGuard, watch};
 
 use crate::chaos::{Chaos, Fate, locked};
@@ -122,6 +125,22 @@ impl PipelineStore for MemoryStore {
         Ok(PrepareAnswer { epoch: self.epoch(lookup.partition).await?, claims, top_seqs })
     }
 
+    async fn recall_targets(&self, ids: &[i64]) -> Result<Vec<RecallTarget>> {
+        self.read(|inner| {
+            let row = |row: &Row| RecallTarget {
+                id: row.identity.id,
+                conversation: row.identity.conversation,
+                seq: row.identity.seq,
+                sender_id: row.identity.sender_id,
+                kind: row.kind,
+                created_at_ms: row.identity.created_at_ms,
+                deleted: row.deleted,
+            };
+            ids.iter().filter_map(|id| inner.tables.rows.get(id)).map(row).collect()
+        })
+        .await
+    }
+
     async fn reserve_sequences(&self, raises: &[(i64, i64)]) -> Result<Vec<i64>> {
         self.write(|inner| {
             let mut raise = |(key, count): &(i64, i64)| {
@@ -149,7 +168,7 @@ impl PipelineStore for MemoryStore {
     }
 
     async fn outbox(&self, limit: u32) -> Result<Vec<(i64, OutboxRow)>> {
-        let row = |(id, ack): (&i64, &Bytes)| (*id, OutboxRow::Ack(ack.clone()));
+        let row = |(id, row): (&i64, &OutboxRow)| (*id, row.clone());
         self.read(|inner| inner.tables.outbox.iter().take(limit as usize).map(row).collect()).await
     }
 
@@ -194,10 +213,10 @@ impl MessageStore for MemoryStore {
                 sender_id: row.identity.sender_id,
                 kind: row.kind,
                 content: row.content.clone(),
-                extra: String::new(),
+                extra: row.extra.clone(),
                 client_msg_id: String::from_utf8_lossy(&row.identity.client_msg_id).into_owned(),
                 created_at_ms: row.identity.created_at_ms,
-                deleted: false,
+                deleted: row.deleted,
             };
             let mut messages: Vec<(Message, Option<Profile>)> = found.map(|row| (message(row), None)).collect();
             if !query.ascending {
@@ -232,7 +251,9 @@ impl ConversationStore for MemoryStore {
                     owner_id: 0,
                     member_count: c.members.len() as i32,
                     created_at_ms: 0,
+                    active_at_ms: 0,
                     updated_at_ms: 0,
+                    dissolved: false,
                 })
                 .collect()
         })
@@ -249,6 +270,8 @@ impl ConversationStore for MemoryStore {
                     kind: 1,
                     membership_version: 1,
                     members: c.members.clone(),
+                    member_count: c.members.len() as i32,
+                    ..Roster::default()
                 })
                 .collect()
         })
@@ -271,6 +294,31 @@ impl ConversationStore for MemoryStore {
                 .collect()
         })
         .await
+    }
+
+    async fn member_page(&self, _query: MemberQuery) -> Result<Vec<Member>> {
+        not_simulated()
+    }
+
+    async fn member_ids(&self, _conversation: &str, _after: i64, _limit: i64) -> Result<Vec<i64>> {
+        not_simulated()
+    }
+
+    async fn member_total(&self, _conversation: &str, _role: i32) -> Result<i64> {
+        not_simulated()
+    }
+
+    async fn access(&self, user: i64, conversation: &str) -> Result<Access> {
+        self.read(|inner| match inner.tables.by_id(conversation) {
+            None => Access::Absent,
+            Some(c) if c.members.contains(&user) => Access::Member { history_after: 0 },
+            Some(_) => Access::Stranger,
+        })
+        .await
+    }
+
+    async fn removed_conversations(&self, _user: i64, _since_ms: i64) -> Result<Vec<String>> {
+        not_simulated()
     }
 
     async fn conversation_list(&self, _query: ListQuery) -> Result<Vec<ListedConversation>> {
@@ -308,6 +356,37 @@ fn user(id: i64) -> User {
 }
 
 #[async_trait]
+impl GroupStore for MemoryStore {
+    async fn add_members(&self, _add: AddMembers) -> Result<AddedMembers> {
+        not_simulated()
+    }
+
+    async fn remove_member(&self, _remove: RemoveMember) -> Result<i32> {
+        not_simulated()
+    }
+
+    async fn update_member(&self, _update: UpdateMember) -> Result<()> {
+        not_simulated()
+    }
+
+    async fn transfer_ownership(&self, _conversation: &str, _from: i64, _to: i64, _now_ms: i64) -> Result<()> {
+        not_simulated()
+    }
+
+    async fn update_info(&self, _update: UpdateInfo) -> Result<Conversation> {
+        not_simulated()
+    }
+
+    async fn dissolve(&self, _conversation: &str, _operator: i64, _reason: &str, _now_ms: i64) -> Result<()> {
+        not_simulated()
+    }
+
+    async fn hide(&self, _conversation: &str, _user: i64) -> Result<()> {
+        not_simulated()
+    }
+}
+
+#[async_trait]
 impl UserStore for MemoryStore {
     async fn create_user(&self, _user: NewUser) -> Result<User> {
         not_simulated()
@@ -332,6 +411,38 @@ impl UserStore for MemoryStore {
     async fn update_user(&self, _id: i64, _change: UserChange, _now_ms: i64) -> Result<User> {
         not_simulated()
     }
+
+    async fn delete_user(&self, _id: i64, _now_ms: i64) -> Result<bool> {
+        not_simulated()
+    }
+
+    async fn memberships_to_end(&self, _user: i64) -> Result<Vec<Membership>> {
+        not_simulated()
+    }
+
+    async fn successor(&self, _conversation: &str, _owner: i64) -> Result<Option<i64>> {
+        not_simulated()
+    }
+
+    async fn unfinished_deletions(&self, _limit: u32) -> Result<Vec<i64>> {
+        not_simulated()
+    }
+
+    async fn inactive_guests(&self, _before_ms: i64, _limit: u32) -> Result<Vec<i64>> {
+        not_simulated()
+    }
+
+    async fn touch_users(&self, _ids: &[i64], _now_ms: i64) -> Result<()> {
+        not_simulated()
+    }
+
+    async fn search_users(&self, _text: &str, _searcher: i64, _limit: u32) -> Result<Vec<User>> {
+        not_simulated()
+    }
+
+    async fn list_users(&self, _after: i64, _name_prefix: &str, _limit: u32) -> Result<Vec<User>> {
+        not_simulated()
+    }
 }
 
 #[async_trait]
@@ -344,11 +455,15 @@ impl TokenStore for MemoryStore {
         not_simulated()
     }
 
-    async fn revoke_family(&self, _family: &str) -> Result<u64> {
+    async fn revoke_family(&self, _family: &str, _user: i64, _now: i64) -> Result<Option<(i64, u64)>> {
         not_simulated()
     }
 
-    async fn revoke_user(&self, _user: i64, _expires_at: i64, _now: i64) -> Result<(u64, i64)> {
+    async fn families(&self, _user: i64, _now: i64, _limit: u32) -> Result<Vec<Family>> {
+        not_simulated()
+    }
+
+    async fn revoke_user(&self, _user: i64, _now: i64) -> Result<(u64, i64)> {
         not_simulated()
     }
 
@@ -420,6 +535,21 @@ impl FriendStore for MemoryStore {
     }
 
     async fn blocked_by(&self, _user: i64, _offset: i64, _limit: i64) -> Result<Vec<(i64, i64)>> {
+        not_simulated()
+    }
+}
+
+#[async_trait]
+impl RoomStore for MemoryStore {
+    async fn rooms(&self, _users: &[i64], _above: i32) -> Result<Vec<(i64, RoomVersion)>> {
+        not_simulated()
+    }
+
+    async fn room_members(&self, _conversation: &str) -> Result<Option<RoomMembers>> {
+        not_simulated()
+    }
+
+    async fn room_versions(&self, _conversations: &[String]) -> Result<HashMap<String, i64>> {
         not_simulated()
     }
 }

@@ -5,9 +5,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
 use gochat_repo::store::conversation::Head;
-use gochat_repo::store::pipeline::{LogState, Parked, StoredRow};
+use gochat_repo::store::pipeline::{LogState, OutboxRow, Parked, StoredRow};
 use gochat_repo::store::{Result, StoreError};
 
 use tokio::sync::watch;
@@ -23,7 +22,7 @@ pub(crate) struct Tables {
     pub(crate) places: BTreeMap<(i64, i64), i64>,
     pub(crate) claims: HashMap<i64, i64>,
     pub(crate) logs: BTreeMap<u32, LogState>,
-    pub(crate) outbox: BTreeMap<i64, Bytes>,
+    pub(crate) outbox: BTreeMap<i64, OutboxRow>,
     pub(crate) parked: Vec<Parked>,
     pub(crate) outbox_next: i64,
 }
@@ -40,6 +39,9 @@ pub(crate) struct Row {
     pub(crate) identity: StoredRow,
     pub(crate) kind: i32,
     pub(crate) content: String,
+    pub(crate) extra: String,
+    /// Recalled.
+    pub(crate) deleted: bool,
 }
 
 /// What outlives a failover.

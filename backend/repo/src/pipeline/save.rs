@@ -4,19 +4,24 @@ use super::hash::{MessageKey, PlaceHasher};
 use super::positions::Positions;
 use super::settle::{Candidate, Fate, Settled, settle};
 use crate::directory::Directory;
+use crate::events;
 use crate::store::conversation::Roster;
 use crate::store::pipeline::{Advance, LogState, Parked};
 use crate::store::{Result, Store};
 use bytes::Bytes;
 use gochat_infra::cache::Cache;
 use gochat_infra::clock::Clock;
-use gochat_proto::bus::v1::{Ack, PersistMessage, PersistRecord};
+use gochat_proto::bus::v1::{Ack, OutboxEvent, PersistMessage, PersistRecord, StreamKind};
+use gochat_proto::common::v1::MessageType;
+use gochat_proto::events::EventBody;
 use gochat_proto::im::repo::v1::{SaveRecordsRequest, SaveRecordsResponse};
 use prost::Message as _;
+use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+const SYSTEM: i32 = MessageType::System as i32;
 /// How long the cache remembers a claim that is stored: longer than a batch stays between its look-up in the store and
 /// the cache's script.
 const CLAIM_KEPT: Duration = Duration::from_secs(10);
@@ -42,14 +47,17 @@ impl Saver {
         let plan = Plan::new(&records, before, &rosters);
         let settled = settle(&mut *tx, self.hasher, &plan.candidates).await?;
         let effects = Effects::of(&plan, settled, request.partition, now_ms);
+        if !effects.recalled.is_empty() {
+            tx.recall_messages(&effects.recalled).await?;
+        }
         if !effects.advances.is_empty() {
             tx.advance(&effects.advances).await?;
         }
         if !effects.parked.is_empty() {
             tx.park(&effects.parked).await?;
         }
-        if !effects.outbox.is_empty() {
-            tx.add_outbox(&effects.outbox).await?;
+        if effects.answer.outbox_pending {
+            tx.add_outbox(&effects.outbox, &effects.events).await?;
         }
         if plan.after != before {
             tx.set_log_state(plan.after).await?;
@@ -182,6 +190,9 @@ struct Effects {
     advances: Vec<Advance>,
     parked: Vec<Parked>,
     outbox: Vec<Bytes>,
+    events: Vec<OutboxEvent>,
+    /// Conversation keys and ids of messages that recalls name.
+    recalled: Vec<(i64, i64)>,
     /// Claims that the store has taken over.
     claims: Vec<(String, Bytes)>,
     answer: SaveRecordsResponse,
@@ -214,11 +225,11 @@ impl Effects {
             match fate {
                 Fate::Stored => {
                     kept += 1;
-                    if message.seq_id > advance.last_seq {
-                        advance.last_seq = message.seq_id;
-                        advance.last_message_id = message.message_id;
+                    store(advance, message);
+                    if message.kind() == StreamKind::Recall {
+                        effects.recalled.push((candidate.conversation, message.recalled_message_id));
+                        effects.events.push(recalled_event(message));
                     }
-                    pass(advance, message.seq_id);
                 }
                 Fate::Void(row) => {
                     effects.answer.voided += 1;
@@ -253,9 +264,35 @@ impl Effects {
         effects.answer.repeated_messages = u32::try_from(kept.saturating_sub(settled.new)).unwrap_or(u32::MAX);
         effects.answer.voided += plan.stale;
         effects.answer.parked = effects.parked.len() as u32;
-        effects.answer.outbox_pending = !effects.outbox.is_empty();
+        effects.answer.outbox_pending = !effects.outbox.is_empty() || !effects.events.is_empty();
         effects
     }
+}
+
+/// A row is in: numbers rise; what a person wrote is the last message, and all but a recall is activity.
+fn store(advance: &mut Advance, message: &PersistMessage) {
+    advance.last_seq = advance.last_seq.max(message.seq_id);
+    if message.message_type != SYSTEM && message.seq_id > advance.last_message_seq {
+        advance.last_message_seq = message.seq_id;
+        advance.last_message_id = message.message_id;
+    }
+    advance.active |= message.kind() != StreamKind::Recall;
+    pass(advance, message.seq_id);
+}
+
+/// What a recall's row says of itself.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct RecallExtra {
+    seq_id: i64,
+    reason: String,
+}
+
+/// For who listens to messages; those who are connected hear of a recall from its push.
+fn recalled_event(message: &PersistMessage) -> OutboxEvent {
+    let RecallExtra { seq_id, reason } = serde_json::from_str(&message.extra).unwrap_or_default();
+    let body = EventBody::MessageRecalled { message_id: message.recalled_message_id.to_string(), seq_id, reason };
+    events::of_conversation(message.created_at_ms, &message.conversation_id, message.sender_id, body)
 }
 
 /// Everything up to a number is stored or void, unless something before it was parked (D1).

@@ -1,39 +1,39 @@
-//! ConversationService: conversations, membership, read pointers, unread counts.
+//! ConversationService: conversations, membership, read pointers, unread counts. Lists stand in [`super::lists`], changes in
+//! [`super::groups`].
 
+use super::convert::listed;
+use super::rooms::Rooms;
 use super::{convert, fail};
+use crate::directory::Directory;
 use crate::store::Store;
-use crate::store::conversation::{ListQuery, ListedConversation, NewConversation, RaisePointer, RaisedPointer};
+use crate::store::conversation::{Access, ListQuery, NewConversation, RaisePointer, RaisedPointer, Select};
 use gochat_infra::cache::Cache;
 use gochat_infra::clock::Clock;
 use gochat_proto::codes::ErrorCode;
 use gochat_proto::common::v1 as common;
 use gochat_proto::ids::{ConversationId, UserId};
 use gochat_proto::im::repo::v1::conversation_service_server::ConversationService;
-use gochat_proto::im::repo::v1::{
-    BatchGetConversationsRequest, BatchGetConversationsResponse, BatchGetUnreadCountsRequest,
-    BatchGetUnreadCountsResponse, CreateConversationRequest, CreateConversationResponse, GetConversationRequest,
-    GetConversationResponse, GetMembershipRequest, GetMembershipResponse, GetReadPointerRequest,
-    GetReadPointerResponse, GetUnreadCountRequest, GetUnreadCountResponse, GetUserConversationsWithDetailsRequest,
-    GetUserConversationsWithDetailsResponse, ReadPointer, UpdateReadPointerRequest, UpdateReadPointerResponse,
-};
+use gochat_proto::im::repo::v1::*;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
-const PAGE_DEFAULT: i64 = 20;
-const PAGE_MAX: i64 = 200;
 const CONVERSATIONS_MAX: usize = 500;
-const MEMBERS_MAX: usize = 500;
+/// Users of one question about members.
+const ASKED_MAX: usize = 500;
+/// Members of a new group.
+const MEMBERS_MAX: usize = 10_000;
 const SINGLE: i32 = common::ConversationType::Single as i32;
+const WORLD: i32 = common::ConversationType::World as i32;
 const MEMBER: i32 = common::ConversationMemberRole::Member as i32;
 const OWNER: i32 = common::ConversationMemberRole::Owner as i32;
-/// A list's server time lies back so far, so that a delta never misses a commit in flight (D4).
-const SERVER_TIME_BACK_SECONDS: i64 = 5;
 
 /// The service. Cheap to clone.
 #[derive(Clone)]
 pub struct Conversations {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) cache: Arc<dyn Cache>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) rooms: Rooms,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -43,35 +43,7 @@ impl ConversationService for Conversations {
         &self,
         request: Request<GetUserConversationsWithDetailsRequest>,
     ) -> Result<Response<GetUserConversationsWithDetailsResponse>, Status> {
-        let request = request.into_inner();
-        let user = convert::id(&request.user_id, "user_id")?;
-        let asked = request.pagination.unwrap_or_default();
-        let size = if asked.page_size <= 0 { PAGE_DEFAULT } else { i64::from(asked.page_size).min(PAGE_MAX) };
-        let page = i64::from(asked.page.max(1));
-        let query = ListQuery {
-            user,
-            kind: request.type_filter,
-            since_ms: request.last_sync_time.max(0).saturating_mul(1000),
-            offset: (page - 1) * size,
-            limit: size + 1,
-        };
-        // Before the read: what the read misses has this time or a later one.
-        let change_time = self.store.change_time().await.map_err(fail::store)?;
-        let mut rows = self.store.conversation_list(query).await.map_err(fail::store)?;
-        let has_more = rows.len() as i64 > size;
-        rows.truncate(size as usize);
-        let total = rows.first().map_or(0, |row| row.total);
-        let mut conversations: Vec<_> = rows.into_iter().map(|row| listed(row, &request)).collect();
-        self.raise_assigned(&mut conversations).await?;
-        let pagination = common::Pagination { page: page as i32, page_size: size as i32, total, has_more };
-        Ok(Response::new(GetUserConversationsWithDetailsResponse {
-            conversations,
-            pagination: Some(pagination),
-            removed_ids: Vec::new(),
-            server_time: convert::seconds(change_time) - SERVER_TIME_BACK_SECONDS,
-            complete: !has_more && request.type_filter == 0,
-            next_cursor: String::new(),
-        }))
+        self.list(request.into_inner()).await.map(Response::new)
     }
 
     async fn create_conversation(
@@ -87,9 +59,10 @@ impl ConversationService for Conversations {
         members.sort_unstable();
         members.dedup();
         if members.len() > MEMBERS_MAX {
-            return Err(fail::invalid("at most 500 members"));
+            return Err(fail::invalid("at most 10000 members"));
         }
         let id = checked_id(&request, &members)?;
+        check_settings(&request.settings_json)?;
         let role = |user| if user == owner && request.r#type != SINGLE { OWNER } else { MEMBER };
         let new = NewConversation {
             id,
@@ -101,6 +74,7 @@ impl ConversationService for Conversations {
             owner_id: if request.r#type == SINGLE { 0 } else { owner },
             settings: request.settings_json,
             members: members.into_iter().map(|user| (user, role(user))).collect(),
+            operator: owner,
             created_at_ms: self.clock.unix_ms(),
         };
         let (made, already_existed) = self.store.create_conversation(new).await.map_err(fail::store)?;
@@ -110,12 +84,72 @@ impl ConversationService for Conversations {
         }))
     }
 
+    async fn update_conversation(
+        &self,
+        request: Request<UpdateConversationRequest>,
+    ) -> Result<Response<UpdateConversationResponse>, Status> {
+        self.update_info(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn delete_conversation(
+        &self,
+        request: Request<DeleteConversationRequest>,
+    ) -> Result<Response<DeleteConversationResponse>, Status> {
+        self.dissolve_or_hide(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn search_user_conversations(
+        &self,
+        request: Request<SearchUserConversationsRequest>,
+    ) -> Result<Response<SearchUserConversationsResponse>, Status> {
+        self.search(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn add_conversation_member(
+        &self,
+        request: Request<AddConversationMemberRequest>,
+    ) -> Result<Response<AddConversationMemberResponse>, Status> {
+        self.add_members(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn remove_conversation_member(
+        &self,
+        request: Request<RemoveConversationMemberRequest>,
+    ) -> Result<Response<RemoveConversationMemberResponse>, Status> {
+        self.remove_member(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn update_member_role(
+        &self,
+        request: Request<UpdateMemberRoleRequest>,
+    ) -> Result<Response<UpdateMemberRoleResponse>, Status> {
+        self.update_member(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn transfer_ownership(
+        &self,
+        request: Request<TransferOwnershipRequest>,
+    ) -> Result<Response<TransferOwnershipResponse>, Status> {
+        self.pass_ownership(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_conversation_members(
+        &self,
+        request: Request<GetConversationMembersRequest>,
+    ) -> Result<Response<GetConversationMembersResponse>, Status> {
+        self.members(request.into_inner()).await.map(Response::new)
+    }
+
     async fn get_conversation(
         &self,
         request: Request<GetConversationRequest>,
     ) -> Result<Response<GetConversationResponse>, Status> {
-        let id = request.into_inner().conversation_id;
-        let found = self.conversations(&[id]).await?.pop();
+        let request = request.into_inner();
+        if !request.viewer_id.is_empty() {
+            let conversation = self.viewed(&request.viewer_id, &request.conversation_id).await?;
+            return Ok(Response::new(GetConversationResponse { conversation: Some(conversation) }));
+        }
+        let found = self.conversations(&[request.conversation_id]).await?.pop();
         let conversation = found.ok_or_else(|| Status::from(ErrorCode::ConversationNotFound))?;
         Ok(Response::new(GetConversationResponse { conversation: Some(conversation) }))
     }
@@ -136,11 +170,16 @@ impl ConversationService for Conversations {
         request: Request<GetMembershipRequest>,
     ) -> Result<Response<GetMembershipResponse>, Status> {
         let request = request.into_inner();
-        if request.user_ids.len() > MEMBERS_MAX {
+        if request.user_ids.len() > ASKED_MAX {
             return Err(fail::invalid("at most 500 user_ids"));
         }
         let users = convert::ids(&request.user_ids, "user_ids")?;
         let members = self.store.members(&request.conversation_id, &users).await.map_err(fail::store)?;
+        if let ([user], true) = (users.as_slice(), members.is_empty())
+            && self.access(*user, &request.conversation_id).await? == Access::Former
+        {
+            return Err(ErrorCode::ConversationDissolved.into());
+        }
         let entry = |m: &_| (id_of(m), convert::member(&request.conversation_id, m));
         Ok(Response::new(GetMembershipResponse { memberships: members.iter().map(entry).collect() }))
     }
@@ -156,11 +195,12 @@ impl ConversationService for Conversations {
             conversation: request.conversation_id,
             seq: request.seq_id,
             assigned: assigned.map_err(fail::cache)?.first().copied().flatten(),
-            now_ms: self.clock.unix_ms(),
         };
+        let asked = (raise.user, raise.conversation.clone());
         let raised = self.store.raise_read_pointer(raise).await.map_err(fail::store)?;
-        let RaisedPointer { previous, unread, .. } =
-            raised.ok_or_else(|| Status::from(ErrorCode::NotConversationMember))?;
+        let Some(RaisedPointer { previous, unread, .. }) = raised else {
+            return Err(self.no_member(asked.0, &asked.1).await);
+        };
         let answer = UpdateReadPointerResponse { success: true, unread_count: unread, previous_seq_id: previous };
         Ok(Response::new(answer))
     }
@@ -172,7 +212,7 @@ impl ConversationService for Conversations {
         let request = request.into_inner();
         let user = convert::id(&request.user_id, "user_id")?;
         let found = self.store.read_pointer(user, &request.conversation_id).await.map_err(fail::store)?;
-        let pointer = found.ok_or_else(|| Status::from(ErrorCode::NotConversationMember))?;
+        let Some(pointer) = found else { return Err(self.no_member(user, &request.conversation_id).await) };
         let read_pointer = ReadPointer {
             user_id: request.user_id,
             conversation_id: request.conversation_id,
@@ -188,9 +228,11 @@ impl ConversationService for Conversations {
     ) -> Result<Response<GetUnreadCountResponse>, Status> {
         let request = request.into_inner();
         let user = convert::id(&request.user_id, "user_id")?;
+        fail::access(self.access(user, &request.conversation_id).await?)?;
         let counts = self.store.unread_counts(user, &[request.conversation_id]).await.map_err(fail::store)?;
-        let (_, unread_count) = counts.first().ok_or_else(|| Status::from(ErrorCode::NotConversationMember))?;
-        Ok(Response::new(GetUnreadCountResponse { unread_count: *unread_count }))
+        // A hidden chat shows none.
+        let unread_count = counts.first().map_or(0, |(_, unread)| *unread);
+        Ok(Response::new(GetUnreadCountResponse { unread_count }))
     }
 
     async fn batch_get_unread_counts(
@@ -215,8 +257,20 @@ impl Conversations {
         Ok(conversations)
     }
 
+    /// A conversation as one of its members sees it.
+    async fn viewed(&self, viewer: &str, conversation: &str) -> Result<common::Conversation, Status> {
+        let user = convert::id(viewer, "viewer_id")?;
+        let query = ListQuery { user, kind: 0, select: Select::One(conversation.to_owned()), limit: 1 };
+        let row = self.store.conversation_list(query).await.map_err(fail::store)?.pop();
+        let Some(row) = row else { return Err(self.no_member(user, conversation).await) };
+        let mut rows = [listed(row, viewer)];
+        self.raise_assigned(&mut rows).await?;
+        let [row] = rows;
+        Ok(row)
+    }
+
     /// Adds what the cache knows of numbers handed out (D1, informational).
-    async fn raise_assigned(&self, conversations: &mut [common::Conversation]) -> Result<(), Status> {
+    pub(super) async fn raise_assigned(&self, conversations: &mut [common::Conversation]) -> Result<(), Status> {
         let ids: Vec<String> = conversations.iter().map(|c| c.id.clone()).collect();
         let assigned = self.cache.assigned(&ids).await.map_err(fail::cache)?;
         for (conversation, assigned) in conversations.iter_mut().zip(assigned) {
@@ -224,10 +278,38 @@ impl Conversations {
         }
         Ok(())
     }
+
+    /// Highest number handed out in a conversation, if the cache knows it.
+    pub(super) async fn assigned(&self, conversation: &str) -> Result<Option<i64>, Status> {
+        let assigned = self.cache.assigned(&[conversation.to_owned()]).await.map_err(fail::cache)?;
+        Ok(assigned.first().copied().flatten())
+    }
+
+    async fn access(&self, user: i64, conversation: &str) -> Result<Access, Status> {
+        self.store.access(user, conversation).await.map_err(fail::store)
+    }
+
+    /// Why a user was not found among the members.
+    async fn no_member(&self, user: i64, conversation: &str) -> Status {
+        match self.access(user, conversation).await.and_then(fail::access) {
+            // A member by now.
+            Ok(_) => ErrorCode::NotConversationMember.into(),
+            Err(status) => status,
+        }
+    }
 }
 
 fn id_of(member: &crate::store::conversation::Member) -> String {
     member.user.id.to_string()
+}
+
+/// Empty, or a JSON object.
+pub(super) fn check_settings(json: &str) -> Result<(), Status> {
+    if json.is_empty() || serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(json).is_ok() {
+        Ok(())
+    } else {
+        Err(fail::invalid("settings_json is not an object"))
+    }
 }
 
 /// The id asked for, which for a single chat follows from its two members.
@@ -241,29 +323,11 @@ fn checked_id(request: &CreateConversationRequest, members: &[i64]) -> Result<St
                 false => Err(fail::invalid("the id is not that of the two members")),
             }
         }
-        2 | 3 => match request.id.parse::<ConversationId>() {
+        2 | WORLD => match request.id.parse::<ConversationId>() {
             Ok(ConversationId::Group(_)) if request.r#type == 2 => Ok(request.id.clone()),
-            Ok(ConversationId::World) if request.r#type == 3 => Ok(request.id.clone()),
+            Ok(ConversationId::World) if request.r#type == WORLD => Ok(request.id.clone()),
             _ => Err(fail::invalid("the id does not fit the type")),
         },
         _ => Err(fail::invalid("type is 1, 2 or 3")),
-    }
-}
-
-fn listed(row: ListedConversation, request: &GetUserConversationsWithDetailsRequest) -> common::Conversation {
-    let membership = common::ConversationMember {
-        user: Some(common::UserInfo { id: request.user_id.clone(), ..common::UserInfo::default() }),
-        role: row.role,
-        muted: row.muted,
-        joined_at: convert::seconds(row.joined_at_ms),
-        conversation_id: row.conversation.id.clone(),
-        ..common::ConversationMember::default()
-    };
-    common::Conversation {
-        last_message: row.last_message.map(|(message, from)| convert::message(message, from)),
-        unread_count: row.unread,
-        my_membership: Some(membership),
-        peer: row.peer.map(convert::info),
-        ..convert::conversation(&row.conversation)
     }
 }

@@ -1,11 +1,12 @@
 //! Between the store's types and those of the contracts. Ids are decimal strings and times Unix seconds there.
 
 use super::fail::invalid;
-use crate::store::conversation::{Conversation, Member, Profile};
+use crate::store::conversation::{Conversation, ListedConversation, Member, Profile};
 use crate::store::message::Message;
 use crate::store::user::{Status as Standing, User};
 use gochat_proto::common::v1 as common;
 use gochat_proto::im::repo::v1::RepoMessage;
+use gochat_proto::settings::Settings;
 use tonic::Status;
 
 /// An id of the contract: a decimal string above 0.
@@ -19,6 +20,16 @@ pub(super) fn id(text: &str, what: &str) -> Result<i64, Status> {
 /// Many ids.
 pub(super) fn ids(texts: &[String], what: &str) -> Result<Vec<i64>, Status> {
     texts.iter().map(|text| id(text, what)).collect()
+}
+
+/// Nobody, or an id.
+pub(super) fn operator(text: &str) -> Result<i64, Status> {
+    if text.is_empty() { Ok(0) } else { id(text, "an optional id") }
+}
+
+/// Ids as texts.
+pub(super) fn texts(ids: &[i64]) -> Vec<String> {
+    ids.iter().map(i64::to_string).collect()
 }
 
 /// 0 is written as nothing.
@@ -116,13 +127,35 @@ pub(super) fn conversation(conversation: &Conversation) -> common::Conversation 
         description: conversation.info.description.clone(),
         owner_id: optional_id(conversation.owner_id),
         member_count: conversation.member_count,
-        updated_at: seconds(conversation.updated_at_ms),
+        updated_at: seconds(conversation.active_at_ms),
+        settings: Settings::stored(conversation.kind, &conversation.info.settings).map(Into::into),
         created_at: seconds(conversation.created_at_ms),
         last_seq_id: conversation.head.last_seq,
         info_version: conversation.info.version,
         assigned_seq: conversation.head.last_seq.max(conversation.head.stored_through_seq),
         stored_through_seq: conversation.head.stored_through_seq,
         ..common::Conversation::default()
+    }
+}
+
+/// A row as the contract has it. Who joined later than the last activity sees it by their joining.
+pub(super) fn listed(row: ListedConversation, user: &str) -> common::Conversation {
+    let membership = common::ConversationMember {
+        user: Some(common::UserInfo { id: user.to_owned(), ..common::UserInfo::default() }),
+        role: row.role,
+        muted: row.muted,
+        muted_until: row.muted_until,
+        joined_at: seconds(row.joined_at_ms),
+        conversation_id: row.conversation.id.clone(),
+        ..common::ConversationMember::default()
+    };
+    common::Conversation {
+        last_message: row.last_message.map(|(last, from)| message(last, from)),
+        unread_count: row.unread,
+        my_membership: Some(membership),
+        peer: row.peer.map(info),
+        updated_at: seconds(row.conversation.active_at_ms.max(row.joined_at_ms)),
+        ..conversation(&row.conversation)
     }
 }
 

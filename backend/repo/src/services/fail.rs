@@ -1,6 +1,7 @@
 //! Errors of store, cache and pipeline as the contract words them.
 
-use crate::pipeline::prepare::PrepareError;
+use crate::pipeline::PrepareError;
+use crate::store::conversation::Access;
 use crate::store::{Noun, StoreError};
 use gochat_infra::cache::CacheError;
 use gochat_proto::codes::ErrorCode;
@@ -16,9 +17,14 @@ pub(super) fn store(error: StoreError) -> Status {
         StoreError::Exists(Noun::Username | Noun::User) => ErrorCode::UserAlreadyExists,
         StoreError::Missing(Noun::User | Noun::Username) => ErrorCode::UserNotFound,
         StoreError::Missing(Noun::Conversation) => ErrorCode::ConversationNotFound,
-        StoreError::Exists(Noun::Conversation | Noun::RefreshToken) | StoreError::Missing(Noun::RefreshToken) => {
-            ErrorCode::InvalidParams
-        }
+        StoreError::Missing(Noun::Member) => ErrorCode::NotConversationMember,
+        StoreError::Dissolved => ErrorCode::ConversationDissolved,
+        StoreError::Conflict => ErrorCode::VersionConflict,
+        StoreError::CannotLeave => ErrorCode::CannotLeaveConversation,
+        StoreError::NotOwner => ErrorCode::InsufficientPermission,
+        StoreError::WrongKind => ErrorCode::InvalidParams,
+        StoreError::Exists(Noun::Conversation | Noun::Member | Noun::RefreshToken)
+        | StoreError::Missing(Noun::RefreshToken) => ErrorCode::InvalidParams,
         StoreError::Broken(_) => ErrorCode::InternalError,
     };
     if matches!(code, ErrorCode::ServiceUnavailable | ErrorCode::InternalError) {
@@ -55,4 +61,14 @@ pub(super) fn prepare(error: PrepareError) -> Status {
 /// A request that contradicts the contract.
 pub(super) fn invalid(what: impl Into<String>) -> Status {
     Failure::new(ErrorCode::InvalidParams, what).into()
+}
+
+/// Refuses whoever is no member; answers where their history begins: what they may see has a higher number.
+pub(super) fn access(access: Access) -> Result<i64, Status> {
+    match access {
+        Access::Member { history_after } => Ok(history_after),
+        Access::Absent => Err(ErrorCode::ConversationNotFound.into()),
+        Access::Stranger => Err(ErrorCode::NotConversationMember.into()),
+        Access::Former => Err(ErrorCode::ConversationDissolved.into()),
+    }
 }

@@ -31,8 +31,10 @@ impl MessageService for Messages {
         let request = request.into_inner();
         let id = convert::id(&request.message_id, "message_id")?;
         let found = self.store.message(id).await.map_err(fail::store)?;
+        let after = self.history_after(&request.viewer_id, &request.conversation_id).await?;
         let message = found
             .filter(|m| request.conversation_id.is_empty() || m.conversation == request.conversation_id)
+            .filter(|m| m.seq > after)
             .ok_or_else(|| Status::from(ErrorCode::MessageNotFound))?;
         Ok(Response::new(GetMessageResponse { message: Some(convert::repo_message(message, None)) }))
     }
@@ -48,9 +50,10 @@ impl MessageService for Messages {
             true => (request.start_seq_id, request.end_seq_id),
             false => (request.end_seq_id, request.start_seq_id),
         };
+        let after = self.history_after(&request.viewer_id, &request.conversation_id).await?;
         let query = MessageQuery {
             conversation: request.conversation_id.clone(),
-            low,
+            low: low.max(after + 1),
             high: if high <= 0 { i64::MAX } else { high },
             ascending: request.ascending,
             kinds: request.type_filter.clone(),
@@ -74,5 +77,16 @@ impl MessageService for Messages {
             stored_through_seq: stored,
             complete: !has_more && high <= 0 && request.type_filter.is_empty() && !page.head.parked,
         }))
+    }
+}
+
+impl Messages {
+    /// Where a viewer's history begins; a service that names none sees everything.
+    async fn history_after(&self, viewer: &str, conversation: &str) -> Result<i64, Status> {
+        if viewer.is_empty() {
+            return Ok(0);
+        }
+        let access = self.store.access(convert::id(viewer, "viewer_id")?, conversation).await.map_err(fail::store)?;
+        fail::access(access)
     }
 }

@@ -28,6 +28,21 @@ pub enum StoreError {
     /// A row that the call needs does not exist; nothing was changed.
     #[error("{0} does not exist")]
     Missing(Noun),
+    /// The conversation has ended; nothing was changed.
+    #[error("the conversation is dissolved")]
+    Dissolved,
+    /// Changed by another one since; nothing was changed.
+    #[error("changed meanwhile")]
+    Conflict,
+    /// The owner of a group, or a member of a single chat, cannot leave it; nothing was changed.
+    #[error("this conversation cannot be left")]
+    CannotLeave,
+    /// Only the owner's role passes that way, or may be passed on; nothing was changed.
+    #[error("not for this role")]
+    NotOwner,
+    /// No conversation of this kind can do that; nothing was changed.
+    #[error("not for a conversation of this kind")]
+    WrongKind,
     /// A statement or a row that this version cannot understand: a bug.
     #[error("the store answered what was not expected: {0}")]
     Broken(String),
@@ -42,6 +57,8 @@ pub enum Noun {
     Username,
     /// A conversation.
     Conversation,
+    /// A member of a conversation.
+    Member,
     /// A refresh token.
     RefreshToken,
 }
@@ -52,6 +69,7 @@ impl fmt::Display for Noun {
             Noun::User => "the user",
             Noun::Username => "the username",
             Noun::Conversation => "the conversation",
+            Noun::Member => "the member",
             Noun::RefreshToken => "the refresh token",
         })
     }

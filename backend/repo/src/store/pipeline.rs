@@ -6,6 +6,7 @@
 use super::error::Result;
 use async_trait::async_trait;
 use bytes::Bytes;
+use gochat_proto::bus::v1::OutboxEvent;
 use tokio::sync::watch;
 
 /// Epochs, claims, reservations, positions, outbox.
@@ -20,6 +21,9 @@ pub trait PipelineStore: Send + Sync + 'static {
     /// What preparing a batch must know, in one call: rows at claims, heads of conversations, the partition's epoch.
     /// The epoch is not older than the heads, and these are not older than the claims.
     async fn prepare_lookup(&self, lookup: PrepareLookup) -> Result<PrepareAnswer>;
+
+    /// Messages that recalls name, by id, in any order; absent ones are left out.
+    async fn recall_targets(&self, ids: &[i64]) -> Result<Vec<RecallTarget>>;
 
     /// Raises the reserved bounds of conversations by a number each, durable before it returns (C1). Answers with the
     /// bounds before, in order: numbers above them and up to the new bound belong to the caller.
@@ -77,6 +81,10 @@ pub trait PersistTx: Send {
     /// Inserts messages, in order. A message whose id or (conversation, number) is taken is left out.
     async fn insert_messages(&mut self, rows: &[MessageRow<'_>]) -> Result<Inserted>;
 
+    /// Recalls messages, by conversation key and message id: they stay, marked, without content and extra. Others are left
+    /// alone.
+    async fn recall_messages(&mut self, messages: &[(i64, i64)]) -> Result<()>;
+
     /// Moves conversations, each once in a call. Numbers only rise; a parked conversation's `stored_through_seq` stays. One
     /// in which something was stored gets a new change time (D4).
     async fn advance(&mut self, advances: &[Advance]) -> Result<()>;
@@ -84,8 +92,8 @@ pub trait PersistTx: Send {
     /// Keeps messages that could not be stored.
     async fn park(&mut self, parked: &[Parked]) -> Result<()>;
 
-    /// Adds corrected acknowledgements (encoded `gochat.bus.v1.Ack`) to be relayed.
-    async fn add_outbox(&mut self, acks: &[Bytes]) -> Result<()>;
+    /// Adds corrected acknowledgements (encoded `gochat.bus.v1.Ack`) and domain events to be relayed.
+    async fn add_outbox(&mut self, acks: &[Bytes], events: &[OutboxEvent]) -> Result<()>;
 
     /// Moves the log position.
     async fn set_log_state(&mut self, state: LogState) -> Result<()>;
@@ -153,6 +161,25 @@ pub struct StoredRow {
     pub created_at_ms: i64,
 }
 
+/// What judging a recall asks of the message it names (D3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecallTarget {
+    /// Snowflake.
+    pub id: i64,
+    /// Conversation key.
+    pub conversation: i64,
+    /// Number within it.
+    pub seq: i64,
+    /// Who sent it.
+    pub sender_id: i64,
+    /// Number of `common.v1.MessageType`.
+    pub kind: i32,
+    /// Unix milliseconds.
+    pub created_at_ms: i64,
+    /// Recalled before.
+    pub deleted: bool,
+}
+
 /// A message to be inserted.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageRow<'a> {
@@ -195,8 +222,12 @@ pub struct Advance {
     pub conversation: i64,
     /// Highest number stored now; 0: none.
     pub last_seq: i64,
+    /// Highest number stored now of what a person wrote; 0: none.
+    pub last_message_seq: i64,
     /// The message with that number.
     pub last_message_id: i64,
+    /// Something happened in it: lists show it first.
+    pub active: bool,
     /// Everything at or below is stored or void for ever.
     pub stored_through_seq: i64,
     /// `stored_through_seq` stops here.

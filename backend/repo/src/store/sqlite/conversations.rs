@@ -1,44 +1,27 @@
-//! Statements about conversations, members and read pointers. The list stands in [`super::list`].
+//! Statements about conversations and read pointers. The list stands in [`super::list`], members in [`super::members`].
 
 use super::super::conversation::{
-    Conversation, ConversationStore, ListQuery, ListedConversation, Member, NewConversation, RaisePointer,
-    RaisedPointer, ReadPointer, Roster,
+    Access, Conversation, ConversationStore, ListQuery, ListedConversation, Member, MemberQuery, NewConversation,
+    RaisePointer, RaisedPointer, ReadPointer, Roster,
 };
-use super::super::error::{Noun, Result, StoreError};
+use super::super::error::{Result, StoreError};
 use super::batch::{Batched, Values};
 use super::connection::{Inner, SqliteStore};
-use super::rows::{col, conversation_at, flag, small, user_at};
+use super::members::Joining;
+use super::rows::{col, conversation_at, conversation_columns};
+use crate::events;
 use async_trait::async_trait;
+use gochat_proto::bus::v1::OutboxEvent;
+use gochat_proto::common::v1::ConversationType;
+use gochat_proto::events::EventBody;
+use gochat_proto::settings::Settings;
 use sqlx::{Sqlite, Transaction};
 
-static BY_ID: Batched = Batched::new(
-    "SELECT c.key, c.last_seq, c.stored_through_seq, c.parked, c.id, c.type, c.name, c.avatar_url, c.description, \
-     c.settings, c.info_version, c.owner_id, c.member_count, c.created_at, c.updated_at \
-     FROM conversations c WHERE c.id IN (",
-    "?",
-    ")",
-);
-static ROSTERS: Batched = Batched::new(
-    "SELECT c.id, c.key, c.type, c.membership_version, m.user_id FROM conversations c \
-     LEFT JOIN conversation_members m ON m.conversation_key = c.key WHERE c.id IN (",
-    "?",
-    ") ORDER BY c.key, m.user_id",
-);
-static INSERT_MEMBERS: Batched = Batched::new(
-    "INSERT INTO conversation_members (user_id, conversation_key, role, joined_at, updated_at) VALUES ",
-    "(?,?,?,?,?)",
-    "",
-);
-static COUNT_USERS: Batched =
-    Batched::new("SELECT count(*) FROM (SELECT DISTINCT id FROM users WHERE id IN (", "?", "))");
-static MEMBERS: Batched = Batched::new(
-    "SELECT m.role, m.muted, m.muted_until, m.joined_at, m.updated_at, \
-     u.id, u.username, u.avatar_url, u.is_guest, u.status, u.token_version, u.created_at, u.updated_at \
-     FROM conversations c JOIN conversation_members m ON m.conversation_key = c.key JOIN users u ON u.id = m.user_id \
-     WHERE c.id = ? AND m.user_id IN (",
-    "?",
-    ")",
-);
+const SINGLE: i32 = ConversationType::Single as i32;
+const WORLD: i32 = ConversationType::World as i32;
+
+static BY_ID: Batched =
+    Batched::new(concat!("SELECT ", conversation_columns!(), " FROM conversations c WHERE c.id IN ("), "?", ")");
 
 #[async_trait]
 impl ConversationStore for SqliteStore {
@@ -65,54 +48,46 @@ impl ConversationStore for SqliteStore {
     }
 
     async fn rosters(&self, ids: &[String]) -> Result<Vec<Roster>> {
-        let mut found: Vec<Roster> = Vec::with_capacity(ids.len());
-        for (sql, keys) in ROSTERS.padded(ids) {
-            let rows = sqlx::query_with(sql, Values::keys(keys)?)
-                .fetch_all(&self.inner.readers)
-                .await
-                .map_err(|e| self.inner.fail(e))?;
-            for row in &rows {
-                let key: i64 = col(row, 1)?;
-                if found.last().is_none_or(|last| last.key != key) {
-                    let (id, kind, membership_version) = (col(row, 0)?, small(row, 2)?, col(row, 3)?);
-                    found.push(Roster { id, key, kind, membership_version, members: Vec::new() });
-                }
-                if let (Some(last), Some(member)) = (found.last_mut(), col::<Option<i64>>(row, 4)?) {
-                    last.members.push(member);
-                }
-            }
-        }
-        Ok(found)
+        self.inner.rosters(ids).await
     }
 
     async fn members(&self, conversation: &str, users: &[i64]) -> Result<Vec<Member>> {
-        let mut found = Vec::new();
-        for (sql, keys) in MEMBERS.padded(users) {
-            let mut values = Values::default();
-            values.add(conversation)?;
-            for key in keys {
-                values.add(key)?;
-            }
-            let rows = sqlx::query_with(sql, values.done())
-                .fetch_all(&self.inner.readers)
-                .await
-                .map_err(|e| self.inner.fail(e))?;
-            for row in &rows {
-                found.push(Member {
-                    user: user_at(row, 5)?,
-                    role: small(row, 0)?,
-                    muted: flag(row, 1)?,
-                    muted_until: col(row, 2)?,
-                    joined_at_ms: col(row, 3)?,
-                    updated_at_ms: col(row, 4)?,
-                });
-            }
-        }
-        Ok(found)
+        self.inner.members(conversation, users).await
+    }
+
+    async fn member_page(&self, query: MemberQuery) -> Result<Vec<Member>> {
+        self.inner.member_page(query).await
+    }
+
+    async fn member_ids(&self, conversation: &str, after: i64, limit: i64) -> Result<Vec<i64>> {
+        self.inner.member_ids(conversation, after, limit).await
+    }
+
+    async fn member_total(&self, conversation: &str, role: i32) -> Result<i64> {
+        self.inner.member_total(conversation, role).await
+    }
+
+    async fn access(&self, user: i64, conversation: &str) -> Result<Access> {
+        self.inner.access(user, conversation).await
     }
 
     async fn conversation_list(&self, query: ListQuery) -> Result<Vec<ListedConversation>> {
         self.inner.conversation_list(query).await
+    }
+
+    async fn removed_conversations(&self, user: i64, since_ms: i64) -> Result<Vec<String>> {
+        let rows = sqlx::query(
+            "SELECT c.id FROM sync_tombstones t JOIN conversations c ON c.key = t.object_id \
+             WHERE t.user_id = ?1 AND t.kind = 1 AND t.removed_at >= ?2 \
+             UNION ALL SELECT c.id FROM conversation_members m JOIN conversations c ON c.key = m.conversation_key \
+             WHERE m.user_id = ?1 AND m.hidden_seq >= c.last_message_seq AND m.updated_at >= ?2",
+        )
+        .bind(user)
+        .bind(since_ms)
+        .fetch_all(&self.inner.readers)
+        .await
+        .map_err(|e| self.inner.fail(e))?;
+        rows.iter().map(|row| col(row, 0)).collect()
     }
 
     async fn change_time(&self) -> Result<i64> {
@@ -121,6 +96,7 @@ impl ConversationStore for SqliteStore {
 
     async fn raise_read_pointer(&self, raise: RaisePointer) -> Result<Option<RaisedPointer>> {
         let mut tx = self.inner.begin().await?;
+        let stamp = self.inner.changes.stamp();
         let row = sqlx::query(
             "SELECT c.key, c.last_seq, coalesce(p.last_read_seq, m.join_seq) \
              FROM conversations c JOIN conversation_members m ON m.conversation_key = c.key AND m.user_id = ?1 \
@@ -146,14 +122,14 @@ impl ConversationStore for SqliteStore {
             .bind(raise.user)
             .bind(key)
             .bind(current)
-            .bind(raise.now_ms)
+            .bind(stamp.ms)
             .execute(&mut *tx)
             .await
             .map_err(|e| self.inner.fail(e))?;
         }
         let unread = sqlx::query(
             "SELECT count(*) FROM (SELECT 1 FROM messages WHERE conversation_key = ? AND seq > ? AND sender_id <> ? \
-             AND deleted = 0 LIMIT 100)",
+             AND deleted = 0 AND type <> 4 LIMIT 100)",
         )
         .bind(key)
         .bind(current)
@@ -163,6 +139,7 @@ impl ConversationStore for SqliteStore {
         .map_err(|e| self.inner.fail(e))?;
         let unread = col(&unread, 0)?;
         self.inner.commit(tx).await?;
+        drop(stamp);
         Ok(Some(RaisedPointer { previous, current, unread }))
     }
 
@@ -184,10 +161,11 @@ impl ConversationStore for SqliteStore {
         let wanted = serde_json::to_string(conversations).map_err(|e| StoreError::Broken(e.to_string()))?;
         let rows = sqlx::query(
             "SELECT c.id, (SELECT count(*) FROM (SELECT 1 FROM messages x WHERE x.conversation_key = c.key \
-             AND x.seq > coalesce(p.last_read_seq, m.join_seq) AND x.sender_id <> ?1 AND x.deleted = 0 LIMIT 100)) \
+             AND x.seq > coalesce(p.last_read_seq, m.join_seq) AND x.sender_id <> ?1 AND x.deleted = 0 \
+             AND x.type <> 4 LIMIT 100)) \
              FROM conversation_members m JOIN conversations c ON c.key = m.conversation_key \
              LEFT JOIN read_pointers p ON p.conversation_key = m.conversation_key AND p.user_id = ?1 \
-             WHERE m.user_id = ?1 AND (?2 = '[]' OR c.id IN (SELECT value FROM json_each(?2)))",
+             WHERE m.user_id = ?1 AND m.hidden_seq < c.last_message_seq AND (?2 = '[]' OR c.id IN (SELECT value FROM json_each(?2)))",
         )
         .bind(user)
         .bind(wanted)
@@ -199,7 +177,7 @@ impl ConversationStore for SqliteStore {
 }
 
 impl Inner {
-    /// Creates a conversation with its members in the running transaction, unless one with its id exists.
+    /// Creates a conversation with its members and its event in the running transaction, unless one with its id exists.
     pub(super) async fn create_conversation_in(
         &self,
         tx: &mut Transaction<'static, Sqlite>,
@@ -207,61 +185,82 @@ impl Inner {
         changed_at: i64,
     ) -> Result<(Conversation, bool)> {
         let row = sqlx::query(
-            "INSERT INTO conversations (id, type, name, avatar_url, description, owner_id, member_count, settings, \
-             created_at, updated_at) VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO NOTHING RETURNING key",
+            "INSERT INTO conversations (id, type, name, name_key, avatar_url, description, owner_id, member_count, \
+             settings, history_closed, created_at, active_at, updated_at) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?) \
+             ON CONFLICT (id) DO NOTHING RETURNING key",
         )
         .bind(&new.id)
         .bind(new.kind)
         .bind(&new.name)
+        .bind(new.name.to_lowercase())
         .bind(&new.avatar_url)
         .bind(&new.description)
         .bind(new.owner_id)
         .bind(new.members.len() as i64)
         .bind(&new.settings)
+        .bind(is_history_closed(new.kind, &new.settings))
         .bind(new.created_at_ms)
+        .bind(changed_at)
         .bind(changed_at)
         .fetch_optional(&mut **tx)
         .await
         .map_err(|e| self.fail(e))?;
-        if let Some(row) = &row {
-            self.insert_members(tx, col(row, 0)?, new, changed_at).await?;
+        match &row {
+            Some(row) => {
+                self.check_users(tx, new.members.iter().map(|(user, _)| *user)).await?;
+                let joining = Joining { key: col(row, 0)?, seq: 0, at_ms: new.created_at_ms, changed_at };
+                self.insert_members(tx, &new.members, joining).await?;
+                self.add_events(tx, &created_event(new)).await?;
+            }
+            None if new.kind == SINGLE && new.operator != 0 => self.show_again(tx, new, changed_at).await?,
+            None => {}
         }
-        let there = sqlx::query(
-            "SELECT c.key, c.last_seq, c.stored_through_seq, c.parked, c.id, c.type, c.name, c.avatar_url, \
-             c.description, c.settings, c.info_version, c.owner_id, c.member_count, c.created_at, c.updated_at \
-             FROM conversations c WHERE c.id = ?",
-        )
-        .bind(&new.id)
-        .fetch_one(&mut **tx)
-        .await
-        .map_err(|e| self.fail(e))?;
+        let there = sqlx::query(concat!("SELECT ", conversation_columns!(), " FROM conversations c WHERE c.id = ?"))
+            .bind(&new.id)
+            .fetch_one(&mut **tx)
+            .await
+            .map_err(|e| self.fail(e))?;
         Ok((conversation_at(&there, 0)?, row.is_none()))
     }
 
-    async fn insert_members(
+    /// Who opens a chat that they hid sees it again.
+    async fn show_again(
         &self,
         tx: &mut Transaction<'static, Sqlite>,
-        key: i64,
         new: &NewConversation,
         changed_at: i64,
     ) -> Result<()> {
-        let ids: Vec<i64> = new.members.iter().map(|(user, _)| *user).collect();
-        let mut known = 0;
-        for (sql, keys) in COUNT_USERS.padded(&ids) {
-            let row =
-                sqlx::query_with(sql, Values::keys(keys)?).fetch_one(&mut **tx).await.map_err(|e| self.fail(e))?;
-            known += col::<i64>(&row, 0)?;
-        }
-        if known != ids.len() as i64 {
-            return Err(StoreError::Missing(Noun::User));
-        }
-        for (sql, slice) in INSERT_MEMBERS.exact(&new.members) {
-            let mut values = Values::default();
-            for (user, role) in slice {
-                values.add(*user)?.add(key)?.add(*role)?.add(new.created_at_ms)?.add(changed_at)?;
-            }
-            sqlx::query_with(sql, values.done()).execute(&mut **tx).await.map_err(|e| self.fail(e))?;
-        }
+        sqlx::query(
+            "UPDATE conversation_members SET hidden_seq = -1, updated_at = ? WHERE user_id = ? AND hidden_seq >= 0 \
+             AND conversation_key = (SELECT key FROM conversations WHERE id = ?)",
+        )
+        .bind(changed_at)
+        .bind(new.operator)
+        .bind(&new.id)
+        .execute(&mut **tx)
+        .await
+        .map_err(|e| self.fail(e))?;
         Ok(())
     }
+}
+
+/// Nobody is told of the world room, which has nobody in it yet.
+fn created_event(new: &NewConversation) -> Vec<OutboxEvent> {
+    if new.kind == WORLD {
+        return Vec::new();
+    }
+    let members: Vec<i64> = new.members.iter().map(|(user, _)| *user).collect();
+    let body = EventBody::ConversationCreated {
+        kind: new.kind,
+        name: new.name.clone(),
+        member_ids: events::ids(&members),
+        member_count: members.len() as i32,
+        version: 1,
+    };
+    vec![events::of_conversation(new.created_at_ms, &new.id, new.operator, body)]
+}
+
+/// Whether settings hide from members what was said before they joined.
+pub(super) fn is_history_closed(kind: i32, settings: &str) -> bool {
+    matches!(Settings::stored(kind, settings), Some(Settings::Group(group)) if !group.allow_member_view_history)
 }

@@ -1,13 +1,15 @@
 //! Statements of the pipeline outside the persist transaction: epochs, look-ups of a batch, reservations, positions, outbox.
 
 use super::super::error::{Result, StoreError};
-use super::super::pipeline::{OutboxRow, Parked, PersistTx, PipelineStore, PrepareAnswer, PrepareLookup, StoredRow};
+use super::super::pipeline::{
+    OutboxRow, Parked, PersistTx, PipelineStore, PrepareAnswer, PrepareLookup, RecallTarget, StoredRow,
+};
 use super::batch::{Batched, Values};
 use super::claims::period_of;
 use super::connection::SqliteStore;
 use super::heads::HEADS;
 use super::persist::SqlitePersist;
-use super::rows::{col, stored_row_at};
+use super::rows::{col, flag, small, stored_row_at};
 use async_trait::async_trait;
 use bytes::Bytes;
 use sqlx::sqlite::SqliteRow;
@@ -20,6 +22,12 @@ static RESERVE: Batched = Batched::new(
     "(?,?)",
     " ON CONFLICT (conversation_key) DO UPDATE SET reserved_until = reserved_until + excluded.reserved_until \
      RETURNING conversation_key, reserved_until",
+);
+
+static TARGETS: Batched = Batched::new(
+    "SELECT id, conversation_key, seq, sender_id, type, created_at, deleted FROM messages WHERE id IN (",
+    "?",
+    ")",
 );
 
 #[async_trait]
@@ -52,6 +60,28 @@ impl PipelineStore for SqliteStore {
         let claims = self.rows_at_claims(lookup.claims).await?;
         let top_seqs = self.top_seqs(&lookup.conversations).await?;
         Ok(PrepareAnswer { epoch: self.epoch(lookup.partition).await?, claims, top_seqs })
+    }
+
+    async fn recall_targets(&self, ids: &[i64]) -> Result<Vec<RecallTarget>> {
+        let mut found = Vec::with_capacity(ids.len());
+        for (sql, keys) in TARGETS.padded(ids) {
+            let rows = sqlx::query_with(sql, Values::keys(keys)?)
+                .fetch_all(&self.inner.readers)
+                .await
+                .map_err(|e| self.inner.fail(e))?;
+            for row in &rows {
+                found.push(RecallTarget {
+                    id: col(row, 0)?,
+                    conversation: col(row, 1)?,
+                    seq: col(row, 2)?,
+                    sender_id: col(row, 3)?,
+                    kind: small(row, 4)?,
+                    created_at_ms: col(row, 5)?,
+                    deleted: flag(row, 6)?,
+                });
+            }
+        }
+        Ok(found)
     }
 
     async fn reserve_sequences(&self, raises: &[(i64, i64)]) -> Result<Vec<i64>> {
@@ -138,6 +168,7 @@ impl SqliteStore {
         let row = sqlx::query(
             "SELECT max(coalesce((SELECT max(updated_at) FROM conversations), 0), \
              coalesce((SELECT max(updated_at) FROM conversation_members), 0), \
+             coalesce((SELECT max(updated_at) FROM read_pointers), 0), \
              coalesce((SELECT max(updated_at) FROM friendship_requests), 0), \
              coalesce((SELECT max(removed_at) FROM sync_tombstones), 0))",
         )

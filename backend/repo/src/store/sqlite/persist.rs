@@ -10,6 +10,7 @@ use super::heads::HEADS;
 use super::rows::{col, log_state_of, stored_row_at};
 use async_trait::async_trait;
 use bytes::Bytes;
+use gochat_proto::bus::v1::OutboxEvent;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Sqlite, Transaction};
 use std::collections::HashMap;
@@ -33,15 +34,23 @@ static ROWS_AT: Batched = Batched::new(
      FROM asked JOIN messages m ON m.conversation_key = asked.conversation_key AND m.seq = asked.seq",
 );
 static ADVANCE: Batched = Batched::new(
-    "WITH moved (key, last_seq, message_id, through, parked) AS (VALUES ",
-    "(?,?,?,?,?)",
+    "WITH moved (key, last_seq, message_seq, message_id, active, through, parked) AS (VALUES ",
+    "(?,?,?,?,?,?,?)",
     ") UPDATE conversations AS c SET \
-     last_message_id = iif(moved.last_seq > c.last_seq, moved.message_id, c.last_message_id), \
+     last_message_id = iif(moved.message_seq > c.last_message_seq, moved.message_id, c.last_message_id), \
+     last_message_seq = max(c.last_message_seq, moved.message_seq), \
      last_seq = max(c.last_seq, moved.last_seq), \
      stored_through_seq = iif(c.parked, c.stored_through_seq, max(c.stored_through_seq, moved.through)), \
      parked = max(c.parked, moved.parked), \
+     active_at = iif(moved.active, max(c.active_at, ?), c.active_at), \
      updated_at = iif(moved.last_seq > 0, max(c.updated_at, ?), c.updated_at) \
      FROM moved WHERE c.key = moved.key",
+);
+static RECALL: Batched = Batched::new(
+    "WITH gone (conversation_key, id) AS (VALUES ",
+    "(?,?)",
+    ") UPDATE messages SET deleted = 1, content = '', extra = '' FROM gone \
+     WHERE messages.id = gone.id AND messages.conversation_key = gone.conversation_key",
 );
 static PARK: Batched = Batched::new(
     "INSERT INTO parked_records (partition, log_offset, conversation_id, message_id, reason, message, parked_at) VALUES ",
@@ -192,6 +201,14 @@ impl PersistTx for SqlitePersist {
         Ok(inserted)
     }
 
+    async fn recall_messages(&mut self, messages: &[(i64, i64)]) -> Result<()> {
+        for (sql, slice) in RECALL.exact(messages) {
+            let flat = slice.iter().flat_map(|(conversation, id)| [*conversation, *id]);
+            self.run(sql, Values::keys(flat)?).await?;
+        }
+        Ok(())
+    }
+
     async fn advance(&mut self, advances: &[Advance]) -> Result<()> {
         let tops = advances.iter().map(|a| (a.conversation, a.last_seq.max(a.stored_through_seq)));
         let unknown = self.inner.heads.raise(tops);
@@ -199,10 +216,10 @@ impl PersistTx for SqlitePersist {
         for (sql, slice) in ADVANCE.exact(advances) {
             let mut values = Values::default();
             for a in slice {
-                values.add(a.conversation)?.add(a.last_seq)?.add(a.last_message_id)?;
-                values.add(a.stored_through_seq)?.add(a.parked)?;
+                values.add(a.conversation)?.add(a.last_seq)?.add(a.last_message_seq)?.add(a.last_message_id)?;
+                values.add(a.active)?.add(a.stored_through_seq)?.add(a.parked)?;
             }
-            values.add(changed_at)?;
+            values.add(changed_at)?.add(changed_at)?;
             self.run(sql, values.done()).await?;
         }
         self.read_heads(&unknown).await
@@ -220,8 +237,9 @@ impl PersistTx for SqlitePersist {
         Ok(())
     }
 
-    async fn add_outbox(&mut self, acks: &[Bytes]) -> Result<()> {
-        self.inner.add_acks(&mut self.tx, acks).await
+    async fn add_outbox(&mut self, acks: &[Bytes], events: &[OutboxEvent]) -> Result<()> {
+        self.inner.add_acks(&mut self.tx, acks).await?;
+        self.inner.add_events(&mut self.tx, events).await
     }
 
     async fn set_log_state(&mut self, state: LogState) -> Result<()> {

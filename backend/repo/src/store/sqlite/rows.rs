@@ -1,6 +1,6 @@
 //! From columns to the seam's types. Every reader takes the position of its first column.
 
-use super::super::conversation::{Conversation, Head, Info, Profile};
+use super::super::conversation::{Conversation, Head, Info, Member, Profile};
 use super::super::error::{Result, StoreError};
 use super::super::message::Message;
 use super::super::pipeline::{LogState, StoredRow};
@@ -39,7 +39,37 @@ pub(super) fn user_at(row: &SqliteRow, first: usize) -> Result<User> {
     })
 }
 
-/// A conversation: key, head, id, type, info, owner, members, creation, activity; [`CONVERSATION_WIDTH`] columns.
+/// Columns of a conversation `c`, as [`conversation_at`] reads them.
+macro_rules! conversation_columns {
+    () => {
+        "c.key, c.last_seq, c.stored_through_seq, c.parked, c.id, c.type, c.name, c.avatar_url, c.description, \
+         c.settings, c.info_version, c.owner_id, c.member_count, c.created_at, c.active_at, c.updated_at, c.dissolved_at"
+    };
+}
+pub(super) use conversation_columns;
+
+/// Columns of a member `m` and their account `u`, as [`member_at`] reads them.
+macro_rules! member_columns {
+    () => {
+        "m.role, m.muted, m.muted_until, m.joined_at, m.updated_at, \
+         u.id, u.username, u.avatar_url, u.is_guest, u.status, u.token_version, u.created_at, u.updated_at"
+    };
+}
+pub(super) use member_columns;
+
+/// A member with their account.
+pub(super) fn member_at(row: &SqliteRow) -> Result<Member> {
+    Ok(Member {
+        user: user_at(row, 5)?,
+        role: small(row, 0)?,
+        muted: flag(row, 1)?,
+        muted_until: col(row, 2)?,
+        joined_at_ms: col(row, 3)?,
+        updated_at_ms: col(row, 4)?,
+    })
+}
+
+/// A conversation: key, head, id, type, info, owner, members, times, end; [`CONVERSATION_WIDTH`] columns.
 pub(super) fn conversation_at(row: &SqliteRow, first: usize) -> Result<Conversation> {
     Ok(Conversation {
         head: Head {
@@ -60,12 +90,14 @@ pub(super) fn conversation_at(row: &SqliteRow, first: usize) -> Result<Conversat
         owner_id: col(row, first + 11)?,
         member_count: small(row, first + 12)?,
         created_at_ms: col(row, first + 13)?,
-        updated_at_ms: col(row, first + 14)?,
+        active_at_ms: col(row, first + 14)?,
+        updated_at_ms: col(row, first + 15)?,
+        dissolved: flag(row, first + 16)?,
     })
 }
 
 /// Columns of a conversation.
-pub(super) const CONVERSATION_WIDTH: usize = 15;
+pub(super) const CONVERSATION_WIDTH: usize = 17;
 
 /// Reads id, name, avatar, guest flag from a position on; `None` when the account is not there.
 pub(super) fn profile_at(row: &SqliteRow, first: usize) -> Result<Option<Profile>> {
