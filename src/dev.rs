@@ -82,12 +82,15 @@ async fn serve(config: &Config) -> Result<(), String> {
     };
     let logic =
         Logic::new(logic_deps, settings::logic(config, parts.key.clone())).map_err(|error| error.to_string())?;
+    logic.prepare().await.map_err(|error| error.to_string())?;
     let pipeline = logic.pipeline();
     let preparing = pipeline.health();
     let channel = Channel::in_process()
         .add(logic.auth_service())
         .add(logic.user_service())
         .add(logic.conversation_service())
+        .add(logic.message_service())
+        .add(logic.friend_service())
         .build(RpcOptions::default());
 
     let incarnation = RandomState::new().build_hasher().finish() | 1;
@@ -109,7 +112,8 @@ async fn serve(config: &Config) -> Result<(), String> {
         shard_metrics: metrics::of(&plane, parts.bus.clone()),
     };
     let control = Control::start(control_deps, settings::control(config)).await.map_err(|error| error.to_string())?;
-    let pipeline = tokio::spawn(pipeline.run(stopping));
+    let pipeline = tokio::spawn(pipeline.run(stopping.clone()));
+    let events = tokio::spawn(logic.events().run(stopping));
     let live = Live {
         listen: plane.addr(),
         admin: control.admin_addr(),
@@ -128,7 +132,7 @@ async fn serve(config: &Config) -> Result<(), String> {
     drop(operators);
     tracing::info!("stopping: sessions are asked to leave; once more ends at once");
     tokio::select! {
-        () = wind_down(control, plane, shutdown, [pipeline, task], &parts.bus) => ended,
+        () = wind_down(control, plane, shutdown, [pipeline, events, task], &parts.bus) => ended,
         () = stop_asked.next() => Err("ended at once, as asked".to_owned()),
     }
 }
@@ -169,7 +173,7 @@ async fn wind_down(
     control: Control,
     plane: DataPlane,
     shutdown: watch::Sender<bool>,
-    services: [JoinHandle<()>; 2],
+    services: [JoinHandle<()>; 3],
     bus: &Arc<LogBus>,
 ) {
     if !control.stop(DRAIN).await {
