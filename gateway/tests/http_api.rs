@@ -398,7 +398,7 @@ async fn the_edges_of_http() {
     let gateway = Gateway::start(config()).await;
     let me = gateway.as_user("7");
     assert_eq!(me.get("/api/nothing/here").await.refusal(), (404, "NOT_FOUND"));
-    let wrong = me.call("DELETE", "/api/users/profile", "").await;
+    let wrong = me.call("DELETE", "/api/friends", "").await;
     assert_eq!(wrong.status, 405);
     assert!(wrong.head.contains("allow: get"), "{}", wrong.head);
     assert_eq!(wrong.body["success"], false);

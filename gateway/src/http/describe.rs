@@ -195,8 +195,7 @@ fn refusal(codes: &[ErrorCode]) -> Value {
     let schema = json!({
         "allOf": [{"$ref": "#/components/schemas/Failure"}, {"type": "object", "properties": {"code": {"enum": names}}}],
     });
-    let mut response =
-        json!({"description": lines.join("\n\n"), "content": {"application/json": {"schema": schema}}});
+    let mut response = json!({"description": lines.join("\n\n"), "content": {"application/json": {"schema": schema}}});
     if codes.contains(&ErrorCode::RateLimited) {
         let seconds = json!({"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}});
         response["headers"] = json!({"Retry-After": seconds});

@@ -110,8 +110,7 @@ pub(crate) async fn blocked(
     Registered(caller): Registered,
     Asked(paging): Asked<Paging>,
 ) -> Result<Success<Blocked>, ApiError> {
-    let request =
-        logic::ListBlockedRequest { user_id: caller.user_id, page: paging.page(), page_size: paging.size() };
+    let request = logic::ListBlockedRequest { user_id: caller.user_id, page: paging.page(), page_size: paging.size() };
     let answer = api.friends.clone().list_blocked(ask(request)).await?.into_inner();
     let blocked = answer.blocked.into_iter().map(|friend| Friend::new(friend, false)).collect();
     Ok(Success::ok(Blocked { blocked, has_more: answer.has_more }))

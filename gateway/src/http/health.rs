@@ -24,7 +24,8 @@ pub(crate) struct Health {
 /// Outside of `/api`, without envelope.
 #[utoipa::path(
     get, path = "/health", tag = "Operation", operation_id = "health", security(()),
-    responses((status = 200, body = Health), (status = 503, body = Health)),
+    responses((status = 200, body = Health, description = "They are."),
+        (status = 503, body = Health, description = "Starting, stopping, or a part has failed.")),
     extensions(("x-id" = json!("H1")), ("x-limit" = json!("health_check")))
 )]
 pub(crate) async fn health(State(api): State<Api>) -> Result<Response, ApiError> {

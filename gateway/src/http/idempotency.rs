@@ -97,8 +97,7 @@ fn scoped(parts: &Parts, user_id: &str, body: &[u8]) -> Result<String, ApiError>
 async fn claim(api: &Api, key: &str) -> Result<Option<Kept>, ApiError> {
     let deadline = tokio::time::Instant::now() + WAIT;
     loop {
-        let mark =
-            repo::CheckOrSetRequest { key: key.to_owned(), value: WORKING.to_owned(), ttl_seconds: WORKING_S };
+        let mark = repo::CheckOrSetRequest { key: key.to_owned(), value: WORKING.to_owned(), ttl_seconds: WORKING_S };
         let found = api.idempotency.clone().check_or_set(ask(mark)).await?.into_inner();
         if found.first {
             return Ok(None);

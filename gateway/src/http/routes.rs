@@ -15,8 +15,8 @@ use utoipa_axum::routes;
 use super::api::Api;
 use super::envelope::ApiError;
 use super::{
-    accounts, contract, conversations, credentials, edge, friends, groups, health, idempotency, members, messages, page,
-    presence, recall, requests, sessions, users,
+    accounts, contract, conversations, credentials, edge, friends, groups, health, idempotency, members, messages,
+    page, presence, recall, requests, sessions, users,
 };
 
 /// Everything that is served over HTTP.

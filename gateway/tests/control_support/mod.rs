@@ -346,6 +346,17 @@ impl Setting {
             .add(OnlineStatusServiceServer::new(self.repo.clone()))
             .add(PipelineServiceServer::new(self.repo.clone()))
             .build(RpcOptions::default());
+        self.control_with(bridge, config, logic, repo).await
+    }
+
+    /// A control side that asks these services.
+    pub async fn control_with(
+        &self,
+        bridge: ControlEnd,
+        config: ControlConfig,
+        logic: Channel,
+        repo: Channel,
+    ) -> Control {
         let deps = ControlDeps {
             logic,
             repo,

@@ -93,8 +93,7 @@ fn message(frame: &Frame, of: &str) -> Value {
 
 fn object(fields: &[Field]) -> Value {
     let required: Vec<&str> = fields.iter().filter(|field| field.required).map(|field| field.name).collect();
-    let properties: Map<String, Value> =
-        fields.iter().map(|field| (field.name.to_owned(), described(field))).collect();
+    let properties: Map<String, Value> = fields.iter().map(|field| (field.name.to_owned(), described(field))).collect();
     let mut schema = json!({"type": "object", "properties": properties});
     if !required.is_empty() {
         schema["required"] = json!(required);

@@ -190,7 +190,11 @@ pub const SERVER_FRAMES: &[Frame] = &[
             must("seqId", Kind::Int, ""),
             must("createdAt", Kind::Int, "Unix second."),
             must("duplicate", Kind::Bool, "It was sent before; these are the first one's ids."),
-            must("corrected", Kind::Bool, "Wins over every other ack of the same client_msg_id, whichever comes first."),
+            must(
+                "corrected",
+                Kind::Bool,
+                "Wins over every other ack of the same client_msg_id, whichever comes first.",
+            ),
         ],
     },
     Frame {
