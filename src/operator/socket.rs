@@ -25,8 +25,8 @@ const ARRIVAL: Duration = Duration::from_secs(10);
 const PATH_BYTES_MAX: usize = 100;
 
 /// Where the socket of a data directory is. Keep it while the path is used.
-pub(super) struct Place {
-    pub(super) path: PathBuf,
+pub(crate) struct Place {
+    pub(crate) path: PathBuf,
     _dir: Option<File>,
 }
 
