@@ -1,0 +1,134 @@
+//! What reaches the one gateway, read as that gateway would.
+
+use std::time::Duration;
+
+use gochat_infra::bus::{BatchLimits, Bus, StartAt};
+use gochat_proto::bus::v1::downstream_item::Item;
+use gochat_proto::bus::v1::{DownstreamRecord, Kick, RoomChange};
+use gochat_proto::ids::GatewayId;
+use gochat_proto::topics;
+use prost::Message as _;
+use serde_json::Value;
+use tokio::sync::{Mutex, mpsc};
+
+const LIMITS: BatchLimits = BatchLimits { records_max: 100, bytes_max: 1 << 20 };
+/// A frame that has not come by then never comes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Items in the order in which they came; each is taken once.
+pub(crate) struct Wire(Mutex<(mpsc::UnboundedReceiver<Item>, Vec<Item>)>);
+
+impl Wire {
+    pub(crate) async fn listen(bus: &dyn Bus, gateway: GatewayId) -> Wire {
+        let topic = topics::downstream(gateway);
+        let (sender, receiver) = mpsc::unbounded_channel();
+        for partition in 0..bus.partitions(&topic).await.unwrap() {
+            let mut stream = bus.assign(&topic, partition, StartAt::End).await.unwrap();
+            let sender = sender.clone();
+            tokio::spawn(async move {
+                while let Ok(records) = stream.next_batch(LIMITS).await {
+                    for record in records {
+                        let record = DownstreamRecord::decode(record.value).unwrap();
+                        for item in record.items.into_iter().filter_map(|item| item.item) {
+                            let _ = sender.send(item);
+                        }
+                    }
+                }
+            });
+        }
+        Wire(Mutex::new((receiver, Vec::new())))
+    }
+
+    /// Data of the next frame of this type for a connection.
+    pub(crate) async fn frame(&self, address: u64, kind: &str) -> Value {
+        self.take(&format!("{kind} for {address}"), |item| match item {
+            Item::Signal(s) if s.frame_type == kind && s.addresses.contains(&address) => {
+                Some(serde_json::from_slice(&s.payload).unwrap())
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    /// Data and membership version of the next frame of this type for a room.
+    pub(crate) async fn room_frame(&self, conversation: &str, kind: &str) -> (Value, i64) {
+        self.take(&format!("{kind} for {conversation}"), |item| match item {
+            Item::Signal(s) if s.frame_type == kind && s.target_conversation_id == conversation => {
+                Some((serde_json::from_slice(&s.payload).unwrap(), s.membership_version))
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    /// The next change of a room.
+    pub(crate) async fn room_change(&self, conversation: &str) -> RoomChange {
+        self.take("a room change", |item| match item {
+            Item::Room(change) if change.conversation_id == conversation => Some(change.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The next kick of a connection.
+    pub(crate) async fn kick(&self, address: u64) -> Kick {
+        self.take(&format!("kick of {address}"), |item| match item {
+            Item::Kick(kick) if kick.address == address => Some(kick.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The next message of this type pushed to a connection: its content.
+    pub(crate) async fn message(&self, address: u64, message_type: i32) -> gochat_proto::bus::v1::ChatMessage {
+        self.take(&format!("message of type {message_type} for {address}"), |item| match item {
+            Item::Push(push) if push.addresses.contains(&address) => {
+                push.message.clone().filter(|message| message.message_type == message_type)
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    /// Types of the frames that came for a connection and were not taken.
+    pub(crate) async fn left(&self, address: u64) -> Vec<String> {
+        let mut inner = self.0.lock().await;
+        let (receiver, seen) = &mut *inner;
+        while let Ok(item) = receiver.try_recv() {
+            seen.push(item);
+        }
+        let kinds = seen.iter().filter_map(|item| match item {
+            Item::Signal(s) if s.addresses.contains(&address) => Some(s.frame_type.clone()),
+            _ => None,
+        });
+        kinds.collect()
+    }
+
+    async fn take<T>(&self, what: &str, wanted: impl Fn(&Item) -> Option<T>) -> T {
+        let mut inner = self.0.lock().await;
+        let (receiver, seen) = &mut *inner;
+        if let Some((at, found)) = seen.iter().enumerate().find_map(|(at, item)| Some((at, wanted(item)?))) {
+            forget(seen, at);
+            return found;
+        }
+        loop {
+            let next = tokio::time::timeout(PATIENCE, receiver.recv()).await;
+            let Ok(Some(item)) = next else { panic!("no {what} came; left: {seen:?}") };
+            seen.push(item);
+            if let Some(found) = wanted(&seen[seen.len() - 1]) {
+                let last = seen.len() - 1;
+                forget(seen, last);
+                return found;
+            }
+        }
+    }
+}
+
+/// A frame for several connections stays for the others.
+fn forget(seen: &mut Vec<Item>, at: usize) {
+    let is_shared = matches!(&seen[at], Item::Signal(s) if s.addresses.len() > 1)
+        || matches!(&seen[at], Item::Push(p) if p.addresses.len() > 1);
+    if !is_shared {
+        seen.remove(at);
+    }
+}
