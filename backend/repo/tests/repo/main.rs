@@ -2,8 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "tests: a failure is a panic")]
 
+mod absence;
 mod bench;
+mod friends;
+mod groups;
+mod idempotency;
 mod lists;
+mod people;
 mod pipeline;
 mod presence;
+mod recalls;
+mod rooms;
 mod tokens;
+mod users;
