@@ -164,10 +164,19 @@ impl Api {
         self.send("PUT", path, &body.to_string()).unwrap()
     }
 
-    /// Any method with any body; a connection error is an `Err`.
+    pub fn delete(&self, path: &str) -> Answer {
+        self.send("DELETE", path, "").unwrap()
+    }
+
+    /// Any of these four methods with any body; a connection error is an `Err`.
     pub fn send(&self, method: &str, path: &str, body: &str) -> Result<Answer, ureq::Error> {
         let url = format!("{}{path}", self.base);
-        let mut request = if method == "PUT" { self.agent.put(url) } else { self.agent.post(url) };
+        let mut request = match method {
+            "GET" => self.agent.get(url).force_send_body(),
+            "DELETE" => self.agent.delete(url).force_send_body(),
+            "PUT" => self.agent.put(url),
+            _ => self.agent.post(url),
+        };
         request = request.header("Content-Type", "application/json");
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
@@ -209,6 +218,48 @@ pub fn login(api: &Api, name: &str) -> User {
         token: text(&pair["accessToken"]),
         refresh_token: text(&pair["refreshToken"]),
     }
+}
+
+/// Enters as a guest.
+pub fn guest(api: &Api) -> User {
+    let pair = api.post("/api/auth/guest", &json!({})).data();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    User {
+        id: text(&pair["user"]["id"]),
+        name: text(&pair["user"]["username"]),
+        token: text(&pair["accessToken"]),
+        refresh_token: text(&pair["refreshToken"]),
+    }
+}
+
+/// Makes a group and returns its id.
+pub fn make_group(api: &Api, owner: &User, name: &str, members: &[&User]) -> String {
+    let members: Vec<&str> = members.iter().map(|user| user.id.as_str()).collect();
+    let body = json!({"type": 2, "name": name, "members": members});
+    let group = api.as_user(&owner.token).post("/api/conversations", &body).data();
+    group["id"].as_str().unwrap().to_owned()
+}
+
+/// Sends over HTTP and returns the message.
+pub fn say(api: &Api, user: &User, conversation: &str, client_msg_id: &str, content: &str) -> Value {
+    let body = json!({"messageType": 1, "content": content, "client_msg_id": client_msg_id});
+    api.as_user(&user.token).post(&format!("/api/conversations/{conversation}/messages"), &body).data()
+}
+
+/// The whole history of a conversation by pages, oldest first, asked again until it is said to be complete.
+pub fn history(api: &Api, user: &User, conversation: &str, after: i64) -> Vec<Value> {
+    let api = api.as_user(&user.token);
+    let (mut all, mut at) = (Vec::new(), after);
+    for _ in 0..10_000 {
+        let page = api.get(&format!("/api/conversations/{conversation}/messages?after_seq={at}&limit=100")).data();
+        let messages = page["messages"].as_array().unwrap().clone();
+        at = messages.last().map_or(at, |last| last["seqId"].as_i64().unwrap());
+        all.extend(messages);
+        if page["complete"] == true {
+            return all;
+        }
+    }
+    panic!("{conversation} was never complete");
 }
 
 /// Opens the single chat of two users and returns its id.
