@@ -65,4 +65,15 @@ async fn the_list_is_one_statement() {
     assert_eq!(rows.len(), 149);
     assert!(rows.iter().all(|row| row.peer.is_some()));
     assert_eq!(count.load(Ordering::SeqCst) - before, 1);
+    for select in [
+        Select::Changed { since_ms: 0, after: (0, 0) },
+        Select::Named("user1".into()),
+        Select::One("single_1_2".into()),
+    ] {
+        let before = count.load(Ordering::SeqCst);
+        let query = ListQuery { user: 1, kind: 0, select: select.clone(), limit: 200 };
+        let rows = store.conversation_list(query).await.unwrap();
+        assert!(!rows.is_empty(), "{select:?}");
+        assert_eq!(count.load(Ordering::SeqCst) - before, 1, "{select:?}");
+    }
 }

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test suite: a failure is a panic")]
 
+mod groups;
+
 use super::conversation::{ListQuery, NewConversation, RaisePointer, RaisedPointer, Select};
 use super::message::MessageQuery;
 use super::pipeline::{Advance, ClaimRow, LogState, MessageRow, OutboxRow, Parked, PrepareLookup};
@@ -33,6 +35,17 @@ where
     heads(make().await.as_ref()).await;
     history(make().await.as_ref()).await;
     lists_and_pointers(make().await.as_ref()).await;
+    groups::members_come_and_go(make().await.as_ref()).await;
+    groups::roles_change(make().await.as_ref()).await;
+    groups::info_changes_by_version(make().await.as_ref()).await;
+    groups::a_group_ends(make().await.as_ref()).await;
+    groups::closed_history_begins_at_the_joining(make().await.as_ref()).await;
+    groups::a_hidden_chat_comes_back(make().await.as_ref()).await;
+    groups::recalls_empty_their_rows(make().await.as_ref()).await;
+    groups::deltas_walk_changes(make().await.as_ref()).await;
+    groups::the_world_room_counts_only(make().await.as_ref()).await;
+    groups::rosters_know_blocks(make().await.as_ref()).await;
+    groups::the_limit_holds_in_a_race(make().await).await;
     refresh_tokens(make().await.as_ref()).await;
     revocations(make().await.as_ref()).await;
     upkeep(make().await.as_ref()).await;

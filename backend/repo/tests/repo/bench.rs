@@ -5,6 +5,7 @@ use gochat_infra::clock::ManualClock;
 use gochat_infra::rpc::{Channel, RpcOptions, request};
 use gochat_infra::uid::Snowflake;
 use gochat_proto::bus::v1::{Origin, PersistMessage, PersistRecord};
+use gochat_proto::events::Event;
 use gochat_proto::im::repo::v1::conversation_service_client::ConversationServiceClient;
 use gochat_proto::im::repo::v1::message_service_client::MessageServiceClient;
 use gochat_proto::im::repo::v1::online_status_service_client::OnlineStatusServiceClient;
@@ -177,13 +178,24 @@ impl Bench {
         (page.messages.into_iter().map(|m| (m.seq_id, m.content)).collect(), page.stored_through_seq)
     }
 
+    /// Acknowledgements in the outbox.
+    pub(crate) async fn acks(&self) -> Vec<OutboxEntry> {
+        self.outbox().await.into_iter().filter(|entry| entry.ack.is_some()).collect()
+    }
+
+    /// Events in the outbox, oldest first, which are taken out of it.
+    pub(crate) async fn take_events(&self) -> Vec<Event> {
+        let entries = self.outbox().await;
+        let ids = entries.iter().filter(|entry| entry.event.is_some()).map(|entry| entry.id).collect();
+        self.pipeline().delete_outbox(ask(DeleteOutboxRequest { ids })).await.unwrap();
+        let event = |entry: OutboxEntry| entry.event.map(|event| Event::from_json(&event.value).unwrap());
+        entries.into_iter().filter_map(event).collect()
+    }
+
+    /// Everything in the outbox, oldest first.
     pub(crate) async fn outbox(&self) -> Vec<OutboxEntry> {
-        self.pipeline()
-            .list_outbox(ask(ListOutboxRequest { limit: 100, wait_ms: 0 }))
-            .await
-            .unwrap()
-            .into_inner()
-            .entries
+        let request = ListOutboxRequest { limit: 1000, wait_ms: 0 };
+        self.pipeline().list_outbox(ask(request)).await.unwrap().into_inner().entries
     }
 }
 

@@ -187,3 +187,154 @@ async fn d2_a_parked_conversation_leaves_the_list_complete() {
     let list = list(&bench, "1", 0).await;
     assert_eq!((list.conversations.len(), list.complete), (1, true));
 }
+
+/// What a client knows of its conversations, by id.
+type Known = std::collections::BTreeMap<String, (String, i64, String, i64)>;
+
+fn row(c: gochat_proto::common::v1::Conversation) -> (String, (String, i64, String, i64)) {
+    let last = c.last_message.map_or_else(String::new, |m| format!("{}{}", m.id, m.deleted));
+    (c.id, (c.name, c.unread_count, last, c.last_seq_id))
+}
+
+async fn full(bench: &Bench, user: &str) -> (Known, i64) {
+    let request = GetUserConversationsWithDetailsRequest {
+        user_id: user.into(),
+        pagination: Some(Pagination { page_size: 200, ..Pagination::default() }),
+        ..GetUserConversationsWithDetailsRequest::default()
+    };
+    let answer = bench.conversations().get_user_conversations_with_details(ask(request)).await.unwrap().into_inner();
+    assert!(answer.complete && answer.removed_ids.is_empty());
+    (answer.conversations.into_iter().map(row).collect(), answer.server_time)
+}
+
+/// Walks a delta in small pages into what a client knew; `between` runs after the first page.
+async fn catch_up(bench: &Bench, user: &str, known: &mut Known, since: i64, between: impl AsyncFnOnce()) -> i64 {
+    let (mut cursor, mut between) = (String::new(), Some(between));
+    loop {
+        let request = GetUserConversationsWithDetailsRequest {
+            user_id: user.into(),
+            last_sync_time: since,
+            cursor,
+            pagination: Some(Pagination { page_size: 3, ..Pagination::default() }),
+            ..GetUserConversationsWithDetailsRequest::default()
+        };
+        let mut conversations = bench.conversations();
+        let answer = conversations.get_user_conversations_with_details(ask(request)).await.unwrap().into_inner();
+        assert_eq!(answer.complete, answer.next_cursor.is_empty());
+        known.extend(answer.conversations.into_iter().map(row));
+        known.retain(|id, _| !answer.removed_ids.contains(id));
+        if answer.next_cursor.is_empty() {
+            return answer.server_time;
+        }
+        cursor = answer.next_cursor;
+        if let Some(between) = between.take() {
+            between().await;
+        }
+    }
+}
+
+async fn make_group(bench: &Bench, number: i64, members: &[&str]) {
+    let create = CreateConversationRequest {
+        r#type: 2,
+        id: format!("group_{number}"),
+        name: format!("group {number}"),
+        owner_id: "1".into(),
+        member_ids: members.iter().map(|m| (*m).to_owned()).collect(),
+        ..CreateConversationRequest::default()
+    };
+    bench.conversations().create_conversation(ask(create)).await.unwrap();
+}
+
+async fn kick(bench: &Bench, number: i64, user: &str) {
+    let remove = RemoveConversationMemberRequest {
+        conversation_id: format!("group_{number}"),
+        user_id: user.into(),
+        ..RemoveConversationMemberRequest::default()
+    };
+    bench.conversations().remove_conversation_member(ask(remove)).await.unwrap();
+}
+
+async fn rename(bench: &Bench, number: i64) {
+    let update = UpdateConversationRequest {
+        conversation_id: format!("group_{number}"),
+        name: format!("renamed {number}"),
+        update_mask: vec!["name".into()],
+        ..UpdateConversationRequest::default()
+    };
+    bench.conversations().update_conversation(ask(update)).await.unwrap();
+}
+
+async fn finish(bench: &Bench, conversation: &str, mode: i32, operator: &str) {
+    let delete = DeleteConversationRequest {
+        conversation_id: conversation.into(),
+        operator_id: operator.into(),
+        mode,
+        ..DeleteConversationRequest::default()
+    };
+    bench.conversations().delete_conversation(ask(delete)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d4_deltas_in_pages_reach_exactly_what_a_full_list_shows() {
+    let bench = Bench::new().await;
+    for number in 1..=9 {
+        make_group(&bench, number, &["2"]).await;
+    }
+    let stored = |id, seq, number: i64| {
+        let conversation_id = format!("group_{number}");
+        gochat_proto::bus::v1::PersistMessage { conversation_id, ..message(id, seq, &format!("m{id}"), "x") }
+    };
+    bench.save(vec![(0, record(1, (1..=9).map(|n| stored(n, 1, n)).collect()))]).await;
+    let (mut known, since) = full(&bench, "2").await;
+    assert_eq!(known.len(), 10);
+    bench.clock.advance(Duration::from_secs(60));
+    bench.save(vec![(1, record(1, vec![stored(21, 2, 1), stored(23, 2, 3)]))]).await;
+    rename(&bench, 2).await;
+    kick(&bench, 4, "2").await;
+    finish(&bench, "group_5", 1, "1").await;
+    finish(&bench, CHAT, 2, "2").await;
+    let read = UpdateReadPointerRequest { user_id: "2".into(), conversation_id: "group_6".into(), seq_id: -1 };
+    bench.conversations().update_read_pointer(ask(read)).await.unwrap();
+    make_group(&bench, 10, &["2"]).await;
+    let between = async || {
+        bench.clock.advance(Duration::from_secs(1));
+        kick(&bench, 10, "2").await;
+        rename(&bench, 1).await;
+        bench.save(vec![(2, record(1, vec![stored(31, 2, 7)]))]).await;
+    };
+    let next = catch_up(&bench, "2", &mut known, since, between).await;
+    assert_eq!(known, full(&bench, "2").await.0);
+    assert!(!known.contains_key("group_10") && !known.contains_key(CHAT) && known["group_1"].0 == "renamed 1");
+    // Back again, both of them.
+    bench.clock.advance(Duration::from_secs(60));
+    let add = AddConversationMemberRequest {
+        conversation_id: "group_4".into(),
+        user_ids: vec!["2".into()],
+        ..AddConversationMemberRequest::default()
+    };
+    bench.conversations().add_conversation_member(ask(add)).await.unwrap();
+    bench.save(vec![(3, record(1, vec![message(41, 1, "back", "hello")]))]).await;
+    catch_up(&bench, "2", &mut known, next, async || {}).await;
+    assert_eq!(known, full(&bench, "2").await.0);
+    assert!(known.contains_key("group_4") && known[CHAT].1 == 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delta_from_too_long_ago_is_refused_as_such() {
+    let bench = Bench::new().await;
+    let ask_since = async |last_sync_time, cursor: &str| {
+        let request = GetUserConversationsWithDetailsRequest {
+            user_id: "2".into(),
+            last_sync_time,
+            cursor: cursor.into(),
+            ..GetUserConversationsWithDetailsRequest::default()
+        };
+        bench.conversations().get_user_conversations_with_details(ask(request)).await.map_err(Failure::from)
+    };
+    let month = 30 * 24 * 3600;
+    assert!(ask_since(NOW / 1000 - month, "").await.is_ok());
+    let old = ask_since(NOW / 1000 - month - 10, "").await.unwrap_err();
+    assert_eq!((old.code, old.details["fullSync"].as_str()), (ErrorCode::InvalidParams, "true"));
+    let strange = ask_since(NOW / 1000, "1.2").await.unwrap_err();
+    assert_eq!((strange.code, strange.details.len()), (ErrorCode::InvalidParams, 0));
+}

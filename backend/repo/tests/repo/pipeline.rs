@@ -174,7 +174,7 @@ async fn e1_records_are_stored_once_and_move_the_position() {
     assert_eq!(bench.stored().await, (vec![(1, "one".into()), (2, "two".into())], 2));
     let positions = bench.pipeline().get_positions(ask(GetPositionsRequest {})).await.unwrap().into_inner().positions;
     assert_eq!(positions, [Position { partition: PARTITION, offset: 3 }]);
-    assert!(bench.outbox().await.is_empty());
+    assert!(bench.acks().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,7 +193,7 @@ async fn a2_a_record_below_an_epoch_already_seen_is_void() {
         (vec![(1, "one".into()), (3, "three".into())], 3),
         "void for its epoch: not passed"
     );
-    assert!(bench.outbox().await.is_empty());
+    assert!(bench.acks().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,13 +211,13 @@ async fn b5_the_same_message_under_another_number_is_void_and_corrected() {
         assert!(saved.outbox_pending);
         assert_eq!((saved.voided, saved.parked), (1, 0));
         assert_eq!(bench.stored().await, (vec![(1, "one".into()), (6, "two".into())], 6), "its number is passed");
-        let outbox = bench.outbox().await;
+        let outbox = bench.acks().await;
         let ack = outbox[0].ack.clone().unwrap();
         assert_eq!((outbox.len(), ack.message_id, ack.seq_id, ack.corrected), (1, 10, 1, true));
         assert_eq!((ack.client_msg_id.as_str(), ack.origin.unwrap().address), ("a", 11));
         let delete = DeleteOutboxRequest { ids: vec![outbox[0].id] };
         bench.pipeline().delete_outbox(ask(delete)).await.unwrap();
-        assert!(bench.outbox().await.is_empty());
+        assert!(bench.acks().await.is_empty());
     }
 }
 
@@ -234,7 +234,7 @@ async fn b5_a_reuse_is_stored_with_a_claim_of_its_own() {
     assert_eq!(bench.stored().await.0.len(), 3);
     let saved = bench.save(vec![(1, record(1, vec![message(30, 9, "a", "other")]))]).await;
     assert_eq!((saved.saved, saved.voided), (0, 1));
-    assert_eq!(bench.outbox().await[0].ack.clone().unwrap().message_id, 11, "its resend is known");
+    assert_eq!(bench.acks().await[0].ack.clone().unwrap().message_id, 11, "its resend is known");
     let writer = bench.draw().await;
     let items = bench.prepared(writer, CHAT, 0, &[(0, 1, "a", "third"), (1, 1, "a", "fourth")]).await;
     assert_eq!(outcomes(&items[..1]), [(Outcome::Stored, 3)], "the row with equal content is preferred");
