@@ -203,11 +203,13 @@ impl Batch {
         question.conversations.iter().map(conversation).collect()
     }
 
-    /// Recalls that cannot be judged yet: what they name may be on its way to the store (D3). Indices of items.
+    /// Recalls that cannot be judged yet: what they name may be on its way to the store (D3). Indices of items. What is
+    /// behind them in their conversation waits with them.
     pub(crate) fn unjudged(&self, asked: &Question, answer: &[PreparedConversation]) -> Vec<usize> {
-        let rows =
-            asked.conversations.iter().zip(answer).flat_map(|(asked, answered)| asked.rows.iter().zip(&answered.items));
-        rows.filter(|(_, item)| item.outcome() == Outcome::TargetUnstored).map(|(row, _)| *row).collect()
+        let rows = asked.conversations.iter().zip(answer);
+        let rows = rows.flat_map(|(asked, answered)| asked.rows.iter().zip(&answered.items));
+        let unstored = rows.filter(|(_, item)| item.outcome() == Outcome::TargetUnstored).map(|(row, _)| *row);
+        unstored.filter(|row| self.items[*row].message.kind == StreamKind::Recall as i32).collect()
     }
 
     /// Refuses open items by their indices.
@@ -459,13 +461,16 @@ mod tests {
 
     #[test]
     fn a_recall_whose_message_is_not_stored_yet_can_be_told_and_refused() {
-        let mut batch = decode(&[consumed(0, &recall(""))]);
+        let mut batch = decode(&[consumed(0, &recall("")), consumed(1, &upstream("a", "1"))]);
         let asked = batch.question(|_| 0);
-        let answer = answer(prepared(Outcome::TargetUnstored, 0, 0));
+        let waiting = prepared(Outcome::TargetUnstored, 0, 0);
+        let answer =
+            vec![PreparedConversation { items: vec![waiting.clone(), waiting], ..PreparedConversation::default() }];
         assert_eq!(batch.unjudged(&asked, &answer), [0]);
         assert_eq!(batch.settle(&asked, &answer, 0, true), Err(AnswerError::Shape));
         batch.refuse(&[0], ErrorCode::ServiceUnavailable);
-        assert!(batch.question(|_| 0).conversations.is_empty());
+        let left: Vec<i64> = batch.ask(&batch.question(|_| 0))[0].items.iter().map(|item| item.offset).collect();
+        assert_eq!(left, [1], "what waited behind it goes on");
     }
 
     #[test]
