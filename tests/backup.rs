@@ -191,7 +191,9 @@ fn what_was_acknowledged_before_a_backup_under_load_is_restored() {
                 assert_eq!(held.get(id), Some(place), "{id}, acknowledged before the backup began");
             }
             for (id, place) in &held {
-                assert_eq!(all.get(&(chat.clone(), id.clone())), Some(place), "{id} is there, as it was acknowledged");
+                // What was on its way at that moment is numbered when the restored server starts: like anything new.
+                let as_acknowledged = all.get(&(chat.clone(), id.clone())) == Some(place);
+                assert!(as_acknowledged || place.1 > highest[chat.as_str()], "{id} is stored as {place:?}");
             }
             let sent = place_of(&say(&api, user, chat, "after", "the restore"));
             assert!(sent.1 > highest[chat.as_str()], "a client that saw {} misses {}", highest[chat.as_str()], sent.1);
