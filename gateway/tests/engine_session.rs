@@ -6,194 +6,20 @@ mod engine_support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use engine_support::{Got, Wire, client_frame, close, config, reactors, text};
-use gochat_gateway::bridge::{
-    ControlEnd, Downlink, DownlinkBatch, FrameClass, HttpHandover, Opened, OutFrame, Revocation, UplinkEvent,
-    UplinkRecord,
+use engine_support::gateway::{
+    Gateway, PATIENCE, assert_closes, bearer, claims, code_of, json_of, key, now_s, send_message,
 };
-use gochat_gateway::config::{ChatConfig, DataPlaneConfig, SessionPolicy};
-use gochat_gateway::data_plane::DataPlane;
-use gochat_infra::token::{Claims, ISSUER, TokenKey, TokenKind};
+use engine_support::{Got, Wire, client_frame, close, config, text};
+use gochat_gateway::bridge::{Downlink, DownlinkBatch, FrameClass, HttpHandover, OutFrame, Revocation, UplinkEvent};
+use gochat_infra::token::{Claims, TokenKey, TokenKind};
 use gochat_proto::bus::v1::UpstreamMessage;
 use gochat_proto::close_codes::CloseCode;
-use gochat_proto::ids::{Address, GatewayId};
+use gochat_proto::ids::Address;
 use gochat_ring::ReactorChoice;
 use prost::Message;
 use serde_json::{Value, json};
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn now_s() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64
-}
-
-fn key() -> TokenKey {
-    TokenKey::hs256(&[7; 32]).unwrap()
-}
-
-fn claims(user_id: i64) -> Claims {
-    Claims {
-        iss: ISSUER.into(),
-        sub: user_id.to_string(),
-        user_id: user_id.to_string(),
-        kind: TokenKind::Access,
-        jti: format!("jti-{user_id}"),
-        iat: now_s(),
-        exp: now_s() + 3600,
-        guest: false,
-        ver: 3,
-        fam: "f".into(),
-        sxp: 0,
-        ath: String::new(),
-    }
-}
-
-fn bearer(user_id: i64) -> String {
-    format!("Bearer {}", key().sign(&claims(user_id)).unwrap())
-}
-
-/// A data plane of one shard, with the test as control.
-struct Gateway {
-    plane: DataPlane,
-    control: ControlEnd,
-    events: Vec<UplinkEvent>,
-    records: Vec<UplinkRecord>,
-}
-
-impl Gateway {
-    fn start(reactor: ReactorChoice, change: impl FnOnce(&mut DataPlaneConfig)) -> Gateway {
-        let mut config = DataPlaneConfig {
-            engine: config(reactor),
-            chat: ChatConfig {
-                gateway: GatewayId::new(9).unwrap(),
-                incarnation: 77,
-                upstream_partitions: 16,
-                token_key: key(),
-                allow_query_token: true,
-                allowed_origins: None,
-                rate_limits: false,
-                world_messages_per_minute: 10,
-                session_policy: SessionPolicy::Single,
-                heartbeat_interval_s: 30,
-            },
-        };
-        change(&mut config);
-        let (plane, control) = DataPlane::start(&config).unwrap();
-        let gateway = Gateway { plane, control, events: Vec::new(), records: Vec::new() };
-        gateway.tell(Downlink::Accepting(true));
-        gateway
-    }
-
-    /// On every reactor of this machine.
-    fn on_each(change: impl Fn(&mut DataPlaneConfig), test: impl Fn(Gateway)) {
-        for reactor in reactors() {
-            test(Gateway::start(reactor, &change));
-        }
-    }
-
-    fn tell(&self, item: Downlink) {
-        let mut batch = self.control.shards[0].batch();
-        batch.push(item);
-        self.push(batch);
-    }
-
-    fn push(&self, batch: DownlinkBatch) {
-        self.control.shards[0].try_send(batch).map_err(|_| "downlink full").unwrap();
-    }
-
-    fn frame(&self, to: Address, payload: &str, class: FrameClass) {
-        let mut batch = self.control.shards[0].batch();
-        batch.frame([to], OutFrame::text(payload.as_bytes(), class));
-        self.push(batch);
-    }
-
-    fn poll(&mut self) {
-        match self.control.uplinks.try_recv() {
-            Some(mut batch) => {
-                self.records.extend(batch.records());
-                self.events.append(&mut batch.events);
-                self.control.uplinks.recycle(batch);
-            }
-            None => std::thread::sleep(Duration::from_millis(2)),
-        }
-    }
-
-    /// The first event that `pick` takes; the others stay.
-    fn event<T>(&mut self, pick: impl Fn(&UplinkEvent) -> Option<T>) -> T {
-        let give_up = Instant::now() + PATIENCE;
-        loop {
-            if let Some((at, found)) = self.events.iter().enumerate().find_map(|(at, e)| Some((at, pick(e)?))) {
-                self.events.remove(at);
-                return found;
-            }
-            assert!(Instant::now() < give_up, "the event did not come; there are {:?}", self.events);
-            self.poll();
-        }
-    }
-
-    fn opened(&mut self) -> Opened {
-        self.event(|event| if let UplinkEvent::Opened(opened) = event { Some((**opened).clone()) } else { None })
-    }
-
-    fn closed(&mut self, of: Address) -> (u16, bool) {
-        self.event(|event| match event {
-            UplinkEvent::Closed { address, code, handover, .. } if *address == of => Some((*code, *handover)),
-            _ => None,
-        })
-    }
-
-    fn record(&mut self) -> UplinkRecord {
-        let give_up = Instant::now() + PATIENCE;
-        while self.records.is_empty() {
-            assert!(Instant::now() < give_up, "no record came");
-            self.poll();
-        }
-        self.records.remove(0)
-    }
-
-    fn connect(&self, fields: &[(&str, &str)]) -> (Wire, String) {
-        Wire::request(self.plane.addr(), "/ws", fields)
-    }
-
-    /// A registered and greeted session.
-    fn session(&mut self, user_id: i64) -> (Wire, Address) {
-        let (mut wire, head) = self.connect(&[("Authorization", &bearer(user_id))]);
-        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-        let address = self.opened().address;
-        self.tell(Downlink::Registered { address, degraded: false });
-        assert_eq!(json_of(wire.read())["type"], "connected");
-        (wire, address)
-    }
-}
-
-fn json_of(got: Got) -> Value {
-    match got {
-        Got::Frame(0x81, payload) => serde_json::from_slice(&payload).unwrap(),
-        other => panic!("not a text frame: {other:?}"),
-    }
-}
-
-fn code_of(got: &Got) -> Option<u16> {
-    match got {
-        Got::Frame(0x88, payload) => Some(u16::from_be_bytes(*payload.first_chunk().unwrap())),
-        _ => None,
-    }
-}
-
-/// The `closing` frame and the close frame that follow.
-fn assert_closes(wire: &mut Wire, code: u16) {
-    let closing = json_of(wire.read());
-    assert_eq!((&closing["type"], &closing["data"]["code"]), (&json!("closing"), &json!(code)));
-    assert_eq!(code_of(&wire.read()), Some(code));
-}
-
-fn send_message(client_msg_id: &str) -> Vec<u8> {
-    let data =
-        json!({ "conversationId": "single_1_2", "content": "hi", "messageType": 1, "client_msg_id": client_msg_id });
-    text(&json!({ "type": "send-message", "data": data }).to_string())
-}
 
 #[test]
 fn every_credential_is_taken_and_the_subprotocol_answered() {

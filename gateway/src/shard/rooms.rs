@@ -51,6 +51,8 @@ pub(super) struct Rooms {
     /// Rooms with frames that wait, each once.
     active: VecDeque<RoomKey>,
     waiting: usize,
+    /// Members that may still be given frames in this tick without waiting for their turn.
+    at_once: usize,
 }
 
 impl Rooms {
@@ -59,8 +61,8 @@ impl Rooms {
         self.waiting
     }
 
-    /// Takes a step: at once when it is no frame and nothing waits before it. Answers whether the room has to be
-    /// finished now, as it is small and frames for its members may come by another way behind this.
+    /// Takes a step: a change at once when nothing waits before it. Answers whether the room is to be finished now: it is
+    /// small, and frames for its members may come by another way behind this one.
     pub(super) fn step(&mut self, key: RoomKey, step: Step, users: &Users) -> bool {
         let room = match &step {
             Step::Join(_) | Step::Reset(_) => self.rooms.entry(key).or_default(),
@@ -69,20 +71,24 @@ impl Rooms {
                 None => return false,
             },
         };
-        if room.waiting.is_empty() {
-            if matches!(step, Step::Frame(..)) {
-                self.active.push_back(key);
-            } else {
-                room.apply(step, users);
-                if room.is_over() {
-                    self.rooms.remove(&key);
-                }
-                return false;
+        if room.waiting.is_empty() && !matches!(step, Step::Frame(..)) {
+            room.apply(step, users);
+            if room.is_over() {
+                self.rooms.remove(&key);
             }
+            return false;
         }
-        let finish = matches!(step, Step::Drop)
-            && room.waiting.len() <= ROOM_FRAMES_PER_PASS
-            && room.members.len() <= ROOM_TARGETS_PER_TICK;
+        let finish = if room.waiting.is_empty() {
+            // A few frames a tick at most, however small the room: its members' queues have to drain in between.
+            let cost = room.members.len().max(ROOM_TARGETS_PER_TICK / ROOM_FRAMES_PER_PASS);
+            let has_turn = self.active.is_empty() && cost <= self.at_once;
+            self.at_once -= if has_turn { cost } else { 0 };
+            self.active.push_back(key);
+            has_turn
+        } else {
+            let is_small = room.waiting.len() <= ROOM_FRAMES_PER_PASS && room.members.len() <= ROOM_TARGETS_PER_TICK;
+            is_small && matches!(step, Step::Drop)
+        };
         room.waiting.push_back(step);
         self.waiting += 1;
         finish
@@ -113,6 +119,7 @@ pub(super) fn fan_out(chat: &mut Chat, io: &mut Io<Session>) {
     if !rooms.active.is_empty() {
         io.again();
     }
+    rooms.at_once = ROOM_TARGETS_PER_TICK;
     chat.rooms = rooms;
 }
 

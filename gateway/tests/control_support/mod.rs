@@ -22,6 +22,7 @@ use gochat_proto::ids::{Address, GatewayId};
 use gochat_proto::im::logic::v1 as logic;
 use gochat_proto::im::logic::v1::auth_service_server::{AuthService, AuthServiceServer};
 use gochat_proto::im::logic::v1::conversation_service_server::{ConversationService, ConversationServiceServer};
+use gochat_proto::im::logic::v1::message_service_server::{MessageService, MessageServiceServer};
 use gochat_proto::im::logic::v1::user_service_server::{UserService, UserServiceServer};
 use gochat_proto::im::repo::v1 as repo;
 use gochat_proto::im::repo::v1::online_status_service_server::{OnlineStatusService, OnlineStatusServiceServer};
@@ -72,7 +73,7 @@ pub fn token(user_id: &str, seconds: i64) -> String {
 pub async fn log() -> (tempfile::TempDir, Arc<LogBus>) {
     let dir = tempfile::tempdir().unwrap();
     let bus = LogBus::open(LogConfig { segment_bytes: 1 << 22, ..LogConfig::new(dir.path()) }).unwrap();
-    for name in [topics::MESSAGES_UPSTREAM, topics::MESSAGES_PERSIST] {
+    for name in [topics::MESSAGES_UPSTREAM, topics::MESSAGES_PERSIST, topics::USER_EVENTS] {
         let spec = TopicSpec { name: name.into(), partitions: PARTITIONS, durability: Durability::Written };
         bus.create_topic(spec).await.unwrap();
     }
@@ -89,6 +90,9 @@ pub struct RepoState {
     /// Answered to the next updates, in order; then empty answers.
     pub answers: Vec<Result<repo::BatchUpdateResponse, Status>>,
     pub positions: Vec<repo::Position>,
+    /// Answered to questions about a conversation's room; without one the call fails.
+    pub rooms: HashMap<String, repo::GetRoomResponse>,
+    pub rooms_asked: usize,
 }
 
 #[async_trait]
@@ -101,6 +105,18 @@ impl OnlineStatusService for FakeRepo {
         state.updates.push(request.into_inner());
         let answer = if state.answers.is_empty() { Ok(Default::default()) } else { state.answers.remove(0) };
         answer.map(Response::new)
+    }
+
+    async fn get_room(
+        &self,
+        request: Request<repo::GetRoomRequest>,
+    ) -> Result<Response<repo::GetRoomResponse>, Status> {
+        let request = request.into_inner();
+        assert_eq!((request.gateway_id, request.gateway_incarnation), (gateway().to_string(), INCARNATION));
+        let mut state = self.0.lock().unwrap();
+        state.rooms_asked += 1;
+        let room = state.rooms.get(&request.conversation_id).cloned();
+        room.map(Response::new).ok_or_else(|| Status::unavailable("away"))
     }
 }
 
@@ -129,6 +145,7 @@ pub struct LogicState {
     pub lists: Vec<logic::GetConversationsOptimizedRequest>,
     pub histories: Vec<logic::GetMessagesRequest>,
     pub reads: Vec<logic::MarkAsReadRequest>,
+    pub signals: Vec<logic::SendSignalRequest>,
 }
 
 impl FakeLogic {
@@ -319,6 +336,17 @@ impl ConversationService for FakeLogic {
     }
 }
 
+#[async_trait]
+impl MessageService for FakeLogic {
+    async fn send_signal(
+        &self,
+        request: Request<logic::SendSignalRequest>,
+    ) -> Result<Response<logic::SendSignalResponse>, Status> {
+        self.0.lock().unwrap().signals.push(request.into_inner());
+        Ok(Response::new(logic::SendSignalResponse { accepted: true }))
+    }
+}
+
 /// What is around a control side.
 pub struct Setting {
     pub dir: tempfile::TempDir,
@@ -341,6 +369,7 @@ impl Setting {
             .add(AuthServiceServer::new(self.logic.clone()))
             .add(UserServiceServer::new(self.logic.clone()))
             .add(ConversationServiceServer::new(self.logic.clone()))
+            .add(MessageServiceServer::new(self.logic.clone()))
             .build(RpcOptions::default());
         let repo = Channel::in_process()
             .add(OnlineStatusServiceServer::new(self.repo.clone()))
@@ -498,7 +527,7 @@ impl FakeShard {
 }
 
 /// The payload of a frame, behind the header of an unmasked frame.
-fn json(frame: &OutFrame) -> Value {
+pub fn json(frame: &OutFrame) -> Value {
     let header = match frame.wire[1] {
         0..=125 => 2,
         126 => 4,
