@@ -41,7 +41,7 @@ impl Wire {
 
     /// Data of the next frame of this type for a connection.
     pub(crate) async fn frame(&self, address: u64, kind: &str) -> Value {
-        self.take(&format!("{kind} for {address}"), |item| match item {
+        self.take(&format!("{kind} for {address}"), address, |item| match item {
             Item::Signal(s) if s.frame_type == kind && s.addresses.contains(&address) => {
                 Some(serde_json::from_slice(&s.payload).unwrap())
             }
@@ -52,7 +52,7 @@ impl Wire {
 
     /// Data and membership version of the next frame of this type for a room.
     pub(crate) async fn room_frame(&self, conversation: &str, kind: &str) -> (Value, i64) {
-        self.take(&format!("{kind} for {conversation}"), |item| match item {
+        self.take(&format!("{kind} for {conversation}"), 0, |item| match item {
             Item::Signal(s) if s.frame_type == kind && s.target_conversation_id == conversation => {
                 Some((serde_json::from_slice(&s.payload).unwrap(), s.membership_version))
             }
@@ -63,7 +63,7 @@ impl Wire {
 
     /// The next change of a room.
     pub(crate) async fn room_change(&self, conversation: &str) -> RoomChange {
-        self.take("a room change", |item| match item {
+        self.take("a room change", 0, |item| match item {
             Item::Room(change) if change.conversation_id == conversation => Some(change.clone()),
             _ => None,
         })
@@ -72,7 +72,7 @@ impl Wire {
 
     /// The next kick of a connection.
     pub(crate) async fn kick(&self, address: u64) -> Kick {
-        self.take(&format!("kick of {address}"), |item| match item {
+        self.take(&format!("kick of {address}"), address, |item| match item {
             Item::Kick(kick) if kick.address == address => Some(kick.clone()),
             _ => None,
         })
@@ -81,7 +81,7 @@ impl Wire {
 
     /// The next message of this type pushed to a connection: its content.
     pub(crate) async fn message(&self, address: u64, message_type: i32) -> gochat_proto::bus::v1::ChatMessage {
-        self.take(&format!("message of type {message_type} for {address}"), |item| match item {
+        self.take(&format!("message of type {message_type} for {address}"), address, |item| match item {
             Item::Push(push) if push.addresses.contains(&address) => {
                 push.message.clone().filter(|message| message.message_type == message_type)
             }
@@ -104,31 +104,35 @@ impl Wire {
         kinds.collect()
     }
 
-    async fn take<T>(&self, what: &str, wanted: impl Fn(&Item) -> Option<T>) -> T {
+    /// The first item that is `wanted`; it is gone afterwards, for this address or, with address 0, altogether.
+    async fn take<T>(&self, what: &str, address: u64, wanted: impl Fn(&Item) -> Option<T>) -> T {
         let mut inner = self.0.lock().await;
         let (receiver, seen) = &mut *inner;
-        if let Some((at, found)) = seen.iter().enumerate().find_map(|(at, item)| Some((at, wanted(item)?))) {
-            forget(seen, at);
-            return found;
-        }
+        let mut at = 0;
         loop {
+            while at < seen.len() {
+                if let Some(found) = wanted(&seen[at]) {
+                    if is_used_up(&mut seen[at], address) {
+                        seen.remove(at);
+                    }
+                    return found;
+                }
+                at += 1;
+            }
             let next = tokio::time::timeout(PATIENCE, receiver.recv()).await;
             let Ok(Some(item)) = next else { panic!("no {what} came; left: {seen:?}") };
             seen.push(item);
-            if let Some(found) = wanted(&seen[seen.len() - 1]) {
-                let last = seen.len() - 1;
-                forget(seen, last);
-                return found;
-            }
         }
     }
 }
 
 /// A frame for several connections stays for the others.
-fn forget(seen: &mut Vec<Item>, at: usize) {
-    let is_shared = matches!(&seen[at], Item::Signal(s) if s.addresses.len() > 1)
-        || matches!(&seen[at], Item::Push(p) if p.addresses.len() > 1);
-    if !is_shared {
-        seen.remove(at);
-    }
+fn is_used_up(item: &mut Item, address: u64) -> bool {
+    let addresses = match item {
+        Item::Signal(signal) => &mut signal.addresses,
+        Item::Push(push) => &mut push.addresses,
+        _ => return true,
+    };
+    addresses.retain(|other| *other != address);
+    addresses.is_empty()
 }
