@@ -1,5 +1,6 @@
 //! FriendshipService: friends, requests for friendship, blocks (spec 05 §2.6). Who may ask whom is judged in the transaction.
 
+use super::finish::finish;
 use super::{convert, fail};
 use crate::directory::Directory;
 use crate::store::Store;
@@ -242,12 +243,16 @@ impl FriendshipService for Friends {
             return Err(fail::invalid("one cannot block oneself"));
         }
         let now_ms = self.clock.unix_ms();
-        let changed = self.store.set_block(user, target, request.blocked, now_ms).await.map_err(fail::store)?;
-        // What may be said in their single chat hangs on it.
-        if let Some(chat) = ConversationId::single(UserId(user), UserId(target)) {
-            self.directory.forget_conversation(&chat.to_string());
-        }
-        Ok(Response::new(SetBlockResponse { changed }))
+        let this = self.clone();
+        let work = async move {
+            let changed = this.store.set_block(user, target, request.blocked, now_ms).await;
+            // What may be said in their single chat hangs on it.
+            if let Some(chat) = ConversationId::single(UserId(user), UserId(target)) {
+                this.directory.forget_conversation(&chat.to_string());
+            }
+            changed.map_err(fail::store)
+        };
+        Ok(Response::new(SetBlockResponse { changed: finish(work).await? }))
     }
 
     async fn get_blocks(&self, request: Request<GetBlocksRequest>) -> Result<Response<GetBlocksResponse>, Status> {

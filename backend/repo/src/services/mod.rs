@@ -4,6 +4,7 @@ mod activity;
 pub(crate) mod conversations;
 mod convert;
 mod fail;
+mod finish;
 pub(crate) mod friends;
 mod groups;
 pub(crate) mod idempotency;

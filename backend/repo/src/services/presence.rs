@@ -192,13 +192,11 @@ impl Presence {
     }
 
     /// Renews sessions; answers with those of this gateway whose user, login or token was revoked meanwhile.
-    async fn renew(&self, gateway: &Gateway<'_>, users: &[String]) -> Result<Vec<RevokedSession>, Status> {
-        let users = convert::ids(users, "alive")?;
+    async fn renew(&self, gateway: &Gateway<'_>, users: &[i64]) -> Result<Vec<RevokedSession>, Status> {
         let now = self.now();
-        let exists = self.sessions.renew(gateway.id, gateway.incarnation, &users).await.map_err(fail::cache)?;
+        let exists = self.sessions.renew(gateway.id, gateway.incarnation, users).await.map_err(fail::cache)?;
         let known: Vec<i64> = users.iter().zip(exists).filter(|(_, exists)| *exists).map(|(user, _)| *user).collect();
         self.sessions.set_renewed(gateway.id, gateway.incarnation, &known, now).await.map_err(fail::cache)?;
-        self.note_activity(&users, now).await;
         let suspects = self.revoked.among(users.iter().copied());
         let sessions = self.sessions.of(&suspects).await.map_err(fail::cache)?;
         let is_here = |s: &Session| s.gateway_id == gateway.id && s.gateway_incarnation == gateway.incarnation;
@@ -212,7 +210,8 @@ impl Presence {
     }
 
     /// Nobody waits for this, and nothing but the clean-up of guests looks at it: a failure is only told.
-    async fn note_activity(&self, users: &[i64], now: i64) {
+    async fn note_activity(&self, users: &[i64]) {
+        let now = self.now();
         let due = self.activity.note(users, now);
         if !due.is_empty()
             && let Err(error) = self.store.touch_users(&due, now.saturating_mul(1000)).await
@@ -250,12 +249,14 @@ impl OnlineStatusService for Presence {
         let request = request.into_inner();
         let gateway = gateway(&request.gateway_id, request.gateway_incarnation)?;
         let policy = Policy { kind: request.policy(), max_devices: request.max_devices };
+        let alive = convert::ids(&request.alive, "alive")?;
         let mut answer = BatchUpdateResponse::default();
         let one = self.registering.lock().await;
         let offline = self.unregister(&gateway, &request.offline).await?;
         let came = self.register(&gateway, &request.online, policy, &mut answer).await?;
-        answer.revoked.extend(self.renew(&gateway, &request.alive).await?);
+        answer.revoked.extend(self.renew(&gateway, &alive).await?);
         drop(one);
+        self.note_activity(&alive).await;
         // Who left and came in one call was not away.
         let left: HashSet<String> = offline.iter().map(|(user, _)| user.to_string()).collect();
         answer.became_online.retain(|user| !left.contains(user));

@@ -10,7 +10,6 @@ use crate::store::Store;
 use bytes::Bytes;
 use gochat_infra::cache::Entry;
 use gochat_infra::clock::Clock;
-use gochat_proto::ids::ConversationId;
 use gochat_proto::im::repo::v1::{GetRoomResponse, Room, UserRooms};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -65,22 +64,18 @@ impl Rooms {
     /// To be called after members were added: the gateways of those online are interested from now on. A conversation that
     /// becomes a room by it concerns the gateways of all its members.
     pub(crate) async fn members_added(&self, conversation: &str, added: &[i64]) -> Result<(), Status> {
-        if conversation == ConversationId::World.to_string() {
-            return self.add_interest_of(conversation, added).await;
-        }
-        let Some(room) = self.store.room_members(conversation).await.map_err(fail::store)? else { return Ok(()) };
-        let count = room.members.len();
-        if count <= ROOM_ABOVE as usize {
+        let Some(size) = self.store.room_size(conversation).await.map_err(fail::store)? else { return Ok(()) };
+        if !size.is_world && size.member_count <= ROOM_ABOVE {
             return Ok(());
         }
-        let became_room = count.saturating_sub(added.len()) <= ROOM_ABOVE as usize;
-        self.add_interest_of(conversation, if became_room { &room.members } else { added }).await
-    }
-
-    /// The gateways of users are interested.
-    async fn add_interest_of(&self, conversation: &str, users: &[i64]) -> Result<(), Status> {
+        let before = i64::from(size.member_count) - added.len() as i64;
+        let all = match !size.is_world && before <= i64::from(ROOM_ABOVE) {
+            true => self.store.room_members(conversation).await.map_err(fail::store)?.map(|room| room.members),
+            false => None,
+        };
+        let concerned = all.as_deref().unwrap_or(added);
         let mut gateways = BTreeSet::new();
-        for users in users.chunks(SLICE) {
+        for users in concerned.chunks(SLICE) {
             let sessions = self.sessions.of(users).await.map_err(fail::cache)?;
             gateways.extend(sessions.into_iter().flatten().map(|session| session.gateway_id));
         }

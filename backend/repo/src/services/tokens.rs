@@ -1,5 +1,6 @@
 //! TokenService: refresh tokens and revocations, durable (H2).
 
+use super::finish::finish;
 use super::{convert, fail};
 use crate::directory::Directory;
 use crate::services::revoked::RevokedUsers;
@@ -114,11 +115,15 @@ impl TokenService for Tokens {
         let request = request.into_inner();
         checked_family(&request.family_id)?;
         let user = if request.user_id.is_empty() { 0 } else { convert::id(&request.user_id, "user_id")? };
-        let revoked = self.store.revoke_family(&request.family_id, user, self.now()).await.map_err(fail::store)?;
-        let revoked_count = revoked.map_or(0, |(owner, unused)| {
-            self.revoked.add(owner);
-            i64::try_from(unused).unwrap_or(i64::MAX)
-        });
+        let this = self.clone();
+        let work = async move {
+            let ended = this.store.revoke_family(&request.family_id, user, this.now()).await.map_err(fail::store)?;
+            if let Some((owner, _)) = ended {
+                this.revoked.add(owner);
+            }
+            Ok(ended)
+        };
+        let revoked_count = finish(work).await?.map_or(0, |(_, unused)| i64::try_from(unused).unwrap_or(i64::MAX));
         Ok(Response::new(RevokeFamilyResponse { revoked_count }))
     }
 
@@ -140,9 +145,14 @@ impl TokenService for Tokens {
 
     async fn revoke_user(&self, request: Request<RevokeUserRequest>) -> Result<Response<RevokeUserResponse>, Status> {
         let user = convert::id(&request.into_inner().user_id, "user_id")?;
-        let (revoked, min_version) = self.store.revoke_user(user, self.now()).await.map_err(fail::store)?;
-        self.directory.forget_user(user);
-        self.revoked.add(user);
+        let this = self.clone();
+        let work = async move {
+            let ended = this.store.revoke_user(user, this.now()).await;
+            this.directory.forget_user(user);
+            this.revoked.add(user);
+            ended.map_err(fail::store)
+        };
+        let (revoked, min_version) = finish(work).await?;
         let revoked_count = i64::try_from(revoked).unwrap_or(i64::MAX);
         Ok(Response::new(RevokeUserResponse { revoked_count, min_version }))
     }

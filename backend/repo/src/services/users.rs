@@ -2,6 +2,7 @@
 //!
 //! A deletion is several transactions, each with its events; repeating it goes on where it stopped.
 
+use super::finish::finish;
 use super::sessions::Sessions;
 use super::{convert, fail};
 use crate::directory::Directory;
@@ -60,9 +61,10 @@ impl Users {
 
     /// Takes the person out of an account and the account out of all groups.
     async fn delete(&self, id: i64) -> Result<(), Status> {
-        self.store.delete_user(id, self.clock.unix_ms()).await.map_err(fail::store)?;
+        let deleted = self.store.delete_user(id, self.clock.unix_ms()).await;
         self.directory.forget_user(id);
         self.revoked.add(id);
+        deleted.map_err(fail::store)?;
         for _ in 0..LEAVING_ROUNDS {
             let memberships = self.store.memberships_to_end(id).await.map_err(fail::store)?;
             if memberships.is_empty() {
@@ -70,7 +72,10 @@ impl Users {
             }
             for membership in memberships {
                 let ended = self.end_membership(id, &membership).await;
-                self.directory.forget_conversation(&membership.conversation);
+                match membership.kind {
+                    GROUP => self.directory.forget_conversation(&membership.conversation),
+                    _ => self.directory.forget_world_member(id),
+                }
                 match ended {
                     Ok(()) => {}
                     // Somebody else changed it meanwhile: the next round sees how it stands.
@@ -185,11 +190,16 @@ impl UserService for Users {
             }
         }
         let ends_logins = change.password_hash.is_some() || change.status.is_some_and(|s| s != Standing::Normal);
-        let user = self.store.update_user(id, change, self.clock.unix_ms()).await.map_err(fail::store)?;
-        self.directory.forget_user(id);
-        if ends_logins {
-            self.revoked.add(id);
-        }
+        let this = self.clone();
+        let work = async move {
+            let changed = this.store.update_user(id, change, this.clock.unix_ms()).await;
+            this.directory.forget_user(id);
+            if ends_logins {
+                this.revoked.add(id);
+            }
+            changed.map_err(fail::store)
+        };
+        let user = finish(work).await?;
         Ok(Response::new(UpdateUserResponse { user: Some(convert::user(&user)) }))
     }
 
@@ -226,7 +236,9 @@ impl UserService for Users {
     }
 
     async fn delete_user(&self, request: Request<DeleteUserRequest>) -> Result<Response<DeleteUserResponse>, Status> {
-        self.delete(convert::id(&request.into_inner().user_id, "user_id")?).await?;
+        let id = convert::id(&request.into_inner().user_id, "user_id")?;
+        let this = self.clone();
+        finish(async move { this.delete(id).await }).await?;
         Ok(Response::new(DeleteUserResponse { success: true }))
     }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test suite: a failure is a panic")]
 
 mod groups;
+mod people;
 
 use super::conversation::{ListQuery, NewConversation, RaisePointer, RaisedPointer, Select};
 use super::message::MessageQuery;
@@ -46,6 +47,12 @@ where
     groups::the_world_room_counts_only(make().await.as_ref()).await;
     groups::rosters_know_blocks(make().await.as_ref()).await;
     groups::the_limit_holds_in_a_race(make().await).await;
+    people::requests_are_answered_once(make().await.as_ref()).await;
+    people::friendships_end_on_both_sides(make().await.as_ref()).await;
+    people::blocks_stand_alone(make().await.as_ref()).await;
+    people::two_at_once_become_friends(make().await).await;
+    people::rooms_have_versions(make().await.as_ref()).await;
+    people::accounts_are_found_and_end(make().await.as_ref()).await;
     refresh_tokens(make().await.as_ref()).await;
     revocations(make().await.as_ref()).await;
     upkeep(make().await.as_ref()).await;

@@ -10,6 +10,9 @@ pub trait RoomStore: Send + Sync + 'static {
     /// Rooms of users, in order of user: groups with more members than `above`, and the world room. One statement.
     async fn rooms(&self, users: &[i64], above: i32) -> Result<Vec<(i64, RoomVersion)>>;
 
+    /// How many are in a conversation, without looking at each.
+    async fn room_size(&self, conversation: &str) -> Result<Option<RoomSize>>;
+
     /// Everybody in a conversation, of whatever size and kind, as it is at one moment.
     async fn room_members(&self, conversation: &str) -> Result<Option<RoomMembers>>;
 
@@ -26,13 +29,20 @@ pub struct RoomVersion {
     pub version: i64,
 }
 
+/// How large a conversation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoomSize {
+    /// Which is a room at any size.
+    pub is_world: bool,
+    /// Number of members.
+    pub member_count: i32,
+}
+
 /// Who is in a conversation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoomMembers {
     /// Membership version; 0 in the world room.
     pub version: i64,
-    /// Which is a room at any size.
-    pub is_world: bool,
     /// Ascending.
     pub members: Vec<i64>,
 }

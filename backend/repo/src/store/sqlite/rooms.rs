@@ -1,9 +1,9 @@
 //! Statements about rooms.
 
 use super::super::error::{Result, StoreError};
-use super::super::room::{RoomMembers, RoomStore, RoomVersion};
+use super::super::room::{RoomMembers, RoomSize, RoomStore, RoomVersion};
 use super::connection::SqliteStore;
-use super::rows::{col, flag};
+use super::rows::{col, flag, small};
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use std::collections::HashMap;
@@ -31,9 +31,19 @@ impl RoomStore for SqliteStore {
         rows.iter().map(room).collect()
     }
 
+    async fn room_size(&self, conversation: &str) -> Result<Option<RoomSize>> {
+        let row =
+            sqlx::query("SELECT c.type = 3, c.member_count FROM conversations c WHERE c.id = ? AND c.dissolved_at = 0")
+                .bind(conversation)
+                .fetch_optional(&self.inner.readers)
+                .await
+                .map_err(|e| self.inner.fail(e))?;
+        row.map(|row| Ok(RoomSize { is_world: flag(&row, 0)?, member_count: small(&row, 1)? })).transpose()
+    }
+
     async fn room_members(&self, conversation: &str) -> Result<Option<RoomMembers>> {
         let rows = sqlx::query(
-            "SELECT iif(c.type = 3, 0, c.membership_version), c.type = 3, m.user_id FROM conversations c \
+            "SELECT iif(c.type = 3, 0, c.membership_version), m.user_id FROM conversations c \
              LEFT JOIN conversation_members m ON m.conversation_key = c.key \
              WHERE c.id = ? AND c.dissolved_at = 0 ORDER BY m.user_id",
         )
@@ -42,9 +52,9 @@ impl RoomStore for SqliteStore {
         .await
         .map_err(|e| self.inner.fail(e))?;
         let Some(first) = rows.first() else { return Ok(None) };
-        let mut room = RoomMembers { version: col(first, 0)?, is_world: flag(first, 1)?, members: Vec::new() };
+        let mut room = RoomMembers { version: col(first, 0)?, members: Vec::new() };
         for row in &rows {
-            room.members.extend(col::<Option<i64>>(row, 2)?);
+            room.members.extend(col::<Option<i64>>(row, 1)?);
         }
         Ok(Some(room))
     }
