@@ -76,7 +76,7 @@ export class Socket extends Emitter {
   #open(query) {
     const url = new URL(`/ws${query}`, location.href);
     url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-    const ws = new WebSocket(url, "gochat.v1");
+    const ws = new WebSocket(url);
     this.#ws = ws;
     this.#answerBy = setTimeout(() => this.#lost(ws, 1006), ANSWER_MS);
     ws.onmessage = (event) => this.#ws === ws && this.#receive(JSON.parse(event.data));

@@ -16,12 +16,9 @@ export function connectionBar(client) {
     const words = sentence(client, state);
     if (text.textContent !== words) text.textContent = words;
   };
-  const stop = client.on("connection", draw);
-  const timer = setInterval(() => (node.isConnected ? draw() : end()), 1_000);
-  const end = () => {
-    clearInterval(timer);
-    stop();
-  };
+  client.on("connection", draw);
+  const timer = setInterval(draw, 1_000);
+  client.gone.addEventListener("abort", () => clearInterval(timer));
   draw();
   return node;
 }

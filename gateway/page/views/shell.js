@@ -13,29 +13,29 @@ export function shell(client) {
   const { store } = client;
   const main = el("main", { class: "main", "aria-label": "Conversation" });
   const node = el("div", { class: "shell" }, sidebar(client), main, elsewhere(client));
+  const bar = connectionBar(client);
   let shown = null;
+  let drawn;
 
   const draw = () => {
     const id = openConversation();
-    const isKnown = id && store.conversations.has(id);
-    if (id && !isKnown && store.isListed) return leaveUnknown(client, id);
-    node.classList.toggle("has-room", Boolean(id));
-    if (shown?.id === id && (shown.isReady || !isKnown)) return;
+    const isKnown = id !== null && store.conversations.has(id);
+    if (id && !isKnown && store.isListed) leaveUnknown(client, id);
+    if (drawn === `${isKnown} ${id}`) return;
+    drawn = `${isKnown} ${id}`;
     shown?.close();
-    client.openId = id;
+    client.openId = isKnown ? id : null;
     shown = isKnown ? room(client, id) : null;
-    main.replaceChildren(connectionBar(client), shown?.node ?? (id ? el("div", { class: "room" }) : nothingOpen()));
-    if (shown) Object.assign(shown, { id, isReady: true });
+    node.classList.toggle("has-room", Boolean(id));
+    main.replaceChildren(bar, shown?.node ?? (id ? el("div", { class: "room" }) : nothingOpen()));
     shown?.entered();
-    store.emit("list");
   };
 
   addEventListener("hashchange", draw, { signal: client.gone });
   store.on("list", () => {
-    if (!shown && openConversation()) draw();
+    draw();
     document.title = title(store);
   });
-  store.on("gone", (id) => id === openConversation() && draw());
   client.on("notice", (text) => toast(text));
   client.on("said", (message) => {
     const conversation = store.conversations.get(message.conversationId);
