@@ -4,6 +4,7 @@
 //! conversation: what happened has happened.
 
 mod conversations;
+mod dispatch;
 mod frames;
 mod friends;
 mod notices;

@@ -12,6 +12,7 @@ use gochat_proto::events::Event;
 use gochat_proto::failure::Failure;
 use tokio::sync::watch;
 
+use super::dispatch;
 use super::teller::Teller;
 use crate::signals::SendError;
 
@@ -123,7 +124,7 @@ async fn handle(
     for event in events {
         let mut backoff = Backoff::default();
         loop {
-            match teller.tell(&event).await {
+            match dispatch::tell(teller, &event).await {
                 Ok(()) => {
                     counters.handled.inc();
                     break;

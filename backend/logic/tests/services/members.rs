@@ -43,7 +43,7 @@ async fn inviting() {
     let (new, guest, stranger) = (chat.register("newbie").await, chat.guest().await, "5".to_owned());
     let answer = chat.add_members(&cast.member, &cast.group, &[&new, &guest, &stranger, &cast.other]).await.unwrap();
     let answer = answer.into_inner();
-    assert_eq!(answer.added_user_ids, [new.clone()]);
+    assert_eq!(answer.added_user_ids, std::slice::from_ref(&new));
     let failed: Vec<_> = answer.failed_users.iter().map(|f| (f.user_id.as_str(), f.code_name.as_str())).collect();
     let expected = [
         (guest.as_str(), "GUEST_FORBIDDEN"),
