@@ -1,10 +1,10 @@
 //! The connections, the translation of SQLite's errors, and what only this process writes and so keeps in memory.
 
 use super::super::error::{Result, StoreError};
+use super::bell::OutboxBell;
 use super::changes::ChangeClock;
 use super::claims::{ClaimTable, ClaimTables};
 use super::heads::Heads;
-use super::outbox::OutboxBell;
 use gochat_infra::telemetry::metrics;
 use sqlx::{Sqlite, SqlitePool, Transaction};
 use std::collections::HashMap;

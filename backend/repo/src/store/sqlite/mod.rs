@@ -6,6 +6,7 @@
 
 mod backup;
 mod batch;
+mod bell;
 mod changes;
 mod claims;
 mod connection;
@@ -30,11 +31,11 @@ mod users;
 use super::Store;
 use super::error::{Result, StoreError};
 pub use backup::{StoreReport, inspect_sqlite};
+use bell::OutboxBell;
 use changes::ChangeClock;
 use connection::{Inner, SQLITE_CANTOPEN, SQLITE_CORRUPT, SQLITE_NOTADB, SQLITE_READONLY, SqliteStore, primary_code};
 use gochat_infra::clock::{Clock, SystemClock};
 use heads::Heads;
-use outbox::OutboxBell;
 use sqlx::SqlSafeStr;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};

@@ -1,6 +1,6 @@
 //! What transactions have to tell: corrected acknowledgements and domain events, in the order of their commits.
 //!
-//! Owns the table and the news that it has entries. Never relays them.
+//! Owns the table. Never relays them.
 
 use super::super::error::{Result, StoreError};
 use super::super::pipeline::OutboxRow;
@@ -11,41 +11,12 @@ use bytes::Bytes;
 use gochat_proto::bus::v1::OutboxEvent;
 use prost::Message as _;
 use sqlx::{Sqlite, Transaction};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use tokio::sync::watch;
 
 const ACK: i64 = 1;
 const EVENT: i64 = 2;
 
 static ADD: Batched = Batched::new("INSERT INTO outbox (kind, entry) VALUES ", "(?,?)", "");
 static DELETE: Batched = Batched::new("DELETE FROM outbox WHERE id IN (", "?", ")");
-
-/// Tells who waits that a commit added entries.
-pub(super) struct OutboxBell {
-    /// The running write transaction has added some; only one runs at a time.
-    added: AtomicBool,
-    commits: watch::Sender<u64>,
-}
-
-impl Default for OutboxBell {
-    fn default() -> OutboxBell {
-        OutboxBell { added: AtomicBool::new(false), commits: watch::Sender::new(0) }
-    }
-}
-
-impl OutboxBell {
-    /// Moves with every commit that added entries, now and then also without.
-    pub(super) fn commits(&self) -> watch::Receiver<u64> {
-        self.commits.subscribe()
-    }
-
-    /// To be called after every commit.
-    pub(super) fn committed(&self) {
-        if self.added.swap(false, SeqCst) {
-            self.commits.send_modify(|commits| *commits += 1);
-        }
-    }
-}
 
 impl Inner {
     /// Adds domain events to the running transaction.
@@ -68,7 +39,7 @@ impl Inner {
             sqlx::query_with(sql, values.done()).execute(&mut **tx).await.map_err(|e| self.fail(e))?;
         }
         if !entries.is_empty() {
-            self.outbox.added.store(true, SeqCst);
+            self.outbox.added();
         }
         Ok(())
     }

@@ -61,15 +61,18 @@ impl Inner {
         let groups = of(|roster| roster.kind == 2 && !roster.dissolved);
         let dissolved = of(|roster| roster.dissolved);
         found.sort_unstable_by_key(|roster| roster.key);
-        self.fill(&mut tx, &MEMBERS, &groups, &mut found, |roster, row| Ok(roster.members.push(col(row, 1)?))).await?;
+        let member = |roster: &mut Roster, row: &SqliteRow| {
+            roster.members.push(col(row, 1)?);
+            Ok(())
+        };
+        self.fill(&mut tx, &MEMBERS, &groups, &mut found, member).await?;
         self.fill(&mut tx, &SPECIAL, &groups, &mut found, |roster, row| {
             let standing = Standing { role: small(row, 2)?, muted: flag(row, 3)?, muted_until: col(row, 4)? };
             roster.special.push((col(row, 1)?, standing));
             Ok(())
         })
         .await?;
-        self.fill(&mut tx, &FORMER, &dissolved, &mut found, |roster, row| Ok(roster.members.push(col(row, 1)?)))
-            .await?;
+        self.fill(&mut tx, &FORMER, &dissolved, &mut found, member).await?;
         tx.commit().await.map_err(|e| self.fail(e))?;
         Ok(found)
     }
