@@ -1,4 +1,5 @@
-//! Every endpoint of this release against a running server: what it answers, and its table of bad inputs.
+//! Accounts, single chats, messages and the edges of HTTP against a running server. Groups are in http_groups.rs, friends
+//! and sessions in http_people.rs.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod support;
@@ -142,13 +143,13 @@ fn conversations() {
     assert_eq!(a.get("/api/conversations/single_1_2").refusal(), (404, "CONVERSATION_NOT_FOUND"));
     assert_eq!(a.get("/api/conversations/nonsense").refusal(), (404, "CONVERSATION_NOT_FOUND"));
 
-    let list = a.get("/api/conversations").data();
+    let list = a.get("/api/conversations?type=1").data();
     assert_eq!((list["conversations"].as_array().unwrap().len(), &list["hasMore"]), (1, &json!(false)));
-    assert_eq!(e.get("/api/conversations").data()["conversations"], json!([]));
+    assert_eq!(e.get("/api/conversations?type=1").data()["conversations"], json!([]));
     open_chat(api, &ann, &eve);
-    let page = a.get("/api/conversations?page=1&size=1").data();
+    let page = a.get("/api/conversations?type=1&page=1&size=1").data();
     assert_eq!((page["conversations"].as_array().unwrap().len(), &page["hasMore"]), (1, &json!(true)));
-    let page = a.get("/api/conversations?page=2&pageSize=1").data();
+    let page = a.get("/api/conversations?type=1&page=2&pageSize=1").data();
     assert_eq!((page["conversations"].as_array().unwrap().len(), &page["hasMore"]), (1, &json!(false)));
     assert_eq!(a.get("/api/conversations?size=100000").status, 200, "sizes are clamped");
     assert_eq!(a.get("/api/conversations?page=x").refusal(), (400, "INVALID_PARAMS"));
@@ -235,7 +236,7 @@ fn messages() {
     assert_eq!(a.get(nowhere).refusal(), (404, "CONVERSATION_NOT_FOUND"));
 
     // Unread counts the others' messages above the pointer; the pointer moves forward only, and not beyond the newest.
-    let unread = |who: &Api| who.get("/api/conversations").data()["conversations"][0]["unreadCount"].clone();
+    let unread = |who: &Api| who.get("/api/conversations?type=1").data()["conversations"][0]["unreadCount"].clone();
     assert_eq!(unread(&a), 26);
     let read = format!("/api/conversations/{chat}/read");
     assert_eq!(a.put(&read, &json!({"seqId": seqs[seqs.len() - 6]})).data()["unreadCount"], 5);
@@ -249,7 +250,7 @@ fn messages() {
         assert_eq!(a.put(&read, &body).refusal(), (400, "INVALID_PARAMS"), "{body}");
     }
     assert_eq!(e.put(&read, &json!({"seqId": 1})).refusal(), (403, "NOT_CONVERSATION_MEMBER"));
-    let list = a.get("/api/conversations").data();
+    let list = a.get("/api/conversations?type=1").data();
     assert_eq!(list["conversations"][0]["lastMessage"]["content"], "still counted");
 }
 
