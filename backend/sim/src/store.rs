@@ -7,22 +7,23 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use gochat_repo::store::conversation::{
     Access, Conversation, Head, Info, ListQuery, ListedConversation, Member, MemberQuery, NewConversation, Profile,
     RaisePointer, RaisedPointer, ReadPointer, Roster,
 };
-use gochat_repo::store::group::{AddMembers, AddedMembers, RemoveMember, UpdateInfo, UpdateMember};
 use gochat_repo::store::friend::{
     Asked, FriendStore, Friendship, HandleRequest, Handled, NewFriendRequest, RequestQuery,
 };
+use gochat_repo::store::group::{AddMembers, AddedMembers, RemoveMember, UpdateInfo, UpdateMember};
 use gochat_repo::store::message::{Message, MessagePage, MessageQuery};
 use gochat_repo::store::pipeline::{OutboxRow, Parked, PersistTx, PrepareAnswer, PrepareLookup, RecallTarget};
-use gochat_repo::store::room::{RoomMembers, RoomStore, RoomVersion};
+use gochat_repo::store::room::{RoomMembers, RoomSize, RoomStore, RoomVersion};
 use gochat_repo::store::token::{ConsumeToken, Consumed, Family, NewRefreshToken, Revocation};
 use gochat_repo::store::upkeep::{Backlog, Frozen};
 use gochat_repo::store::user::{Membership, NewUser, Status, User, UserChange};
-use gochat_repo::store::{ConversationStore, GroupStore, MessageStore, PipelineStore, Result, StoreError, TokenStore, UpkeepStore, UserStore};
+use gochat_repo::store::{
+    ConversationStore, GroupStore, MessageStore, PipelineStore, Result, StoreError, TokenStore, UpkeepStore, UserStore,
+};
 use tokio::sync::{OwnedMutexGuard, watch};
 
 use crate::chaos::{Chaos, Fate, locked};
@@ -542,6 +543,10 @@ impl FriendStore for MemoryStore {
 #[async_trait]
 impl RoomStore for MemoryStore {
     async fn rooms(&self, _users: &[i64], _above: i32) -> Result<Vec<(i64, RoomVersion)>> {
+        not_simulated()
+    }
+
+    async fn room_size(&self, _conversation: &str) -> Result<Option<RoomSize>> {
         not_simulated()
     }
 
