@@ -3,7 +3,7 @@
 
 use crate::cli::{DevArgs, Limits};
 use crate::config::{Config, LogFormat};
-use crate::data::{DataDir, token_key};
+use crate::data::{DataDir, Embedded, token_key};
 use crate::operator::{self, Live, Operator};
 use crate::{metrics, readiness, settings};
 use gochat_gateway::control::{Control, ControlDeps};
@@ -73,26 +73,9 @@ async fn serve(config: &Config) -> Result<(), String> {
     readiness::catch_up(&parts, config, &storing).await?;
 
     let key = token_key(&parts.key)?;
-    let logic_deps = LogicDeps {
-        repo: parts.repo.clone(),
-        bus: parts.bus.clone(),
-        gateways,
-        uid: parts.uid.clone(),
-        clock: parts.clock.clone(),
-    };
-    let logic =
-        Logic::new(logic_deps, settings::logic(config, parts.key.clone())).map_err(|error| error.to_string())?;
-    logic.prepare().await.map_err(|error| error.to_string())?;
+    let (logic, channel) = prepare_logic(&parts, config, gateways).await?;
     let pipeline = logic.pipeline();
     let preparing = pipeline.health();
-    let channel = Channel::in_process()
-        .add(logic.auth_service())
-        .add(logic.user_service())
-        .add(logic.conversation_service())
-        .add(logic.message_service())
-        .add(logic.friend_service())
-        .build(RpcOptions::default());
-
     let incarnation = RandomState::new().build_hasher().finish() | 1;
     let plane = settings::data_plane(config, gateway, incarnation, key.clone());
     let started =
@@ -135,6 +118,31 @@ async fn serve(config: &Config) -> Result<(), String> {
         () = wind_down(control, plane, shutdown, [pipeline, events, task], &parts.bus) => ended,
         () = stop_asked.next() => Err("ended at once, as asked".to_owned()),
     }
+}
+
+/// The rules, with what has to exist made, and the way to their services.
+async fn prepare_logic(
+    parts: &Embedded,
+    config: &Config,
+    gateways: watch::Receiver<Vec<GatewayId>>,
+) -> Result<(Logic, Channel), String> {
+    let deps = LogicDeps {
+        repo: parts.repo.clone(),
+        bus: parts.bus.clone(),
+        gateways,
+        uid: parts.uid.clone(),
+        clock: parts.clock.clone(),
+    };
+    let logic = Logic::new(deps, settings::logic(config, parts.key.clone())).map_err(|error| error.to_string())?;
+    logic.prepare().await.map_err(|error| error.to_string())?;
+    let channel = Channel::in_process()
+        .add(logic.auth_service())
+        .add(logic.user_service())
+        .add(logic.conversation_service())
+        .add(logic.message_service())
+        .add(logic.friend_service())
+        .build(RpcOptions::default());
+    Ok((logic, channel))
 }
 
 /// Tells a newcomer where things are. Standard output, as everything this process says.
