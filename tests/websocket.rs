@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use support::chat::{Ended, Session, send_message};
-use support::{Api, STUCK, Server, User, open_chat, register};
+use support::{Api, STUCK, Server, User, make_group, open_chat, register};
 use tungstenite::Message;
 
 struct Pair {
@@ -161,6 +161,197 @@ fn check(session: &mut Session, cases: &[(String, &str)]) {
             assert_eq!(error["details"]["client_msg_id"], "b", "{text}");
         }
     }
+}
+
+/// A frame with its data.
+fn frame(kind: &str, data: Value) -> Value {
+    json!({"type": kind, "data": data})
+}
+
+fn refused(session: &mut Session, what: &Value, code: &str) -> Value {
+    session.send(what).unwrap();
+    let error = session.expect("error")["data"].clone();
+    assert_eq!(error["code"], code, "{what}");
+    error["details"].clone()
+}
+
+#[test]
+fn bad_frames_of_every_other_kind_are_refused_too() {
+    let Pair { server, api, ann, bob, chat, dir: _dir } = &pair();
+    let eve = register(api, "eve");
+    let group = make_group(api, ann, "team", &[bob, &eve]);
+    let (owner, member) = (api.as_user(&ann.token), api.as_user(&bob.token));
+    let mut a = Session::connect(server.http, &ann.token).unwrap();
+    let mut b = Session::connect(server.http, &bob.token).unwrap();
+    let recall = |conversation: &str, id: &Value| {
+        frame("recall-message", json!({"conversationId": conversation, "messageId": id}))
+    };
+    let mut text_of_ann = |conversation: &str, id: &str| {
+        a.send(&send_message(conversation, id, "by ann")).unwrap();
+        a.expect("message-ack")["data"]["messageId"].clone()
+    };
+    let of_chat = text_of_ann(chat, "c");
+    let of_group = text_of_ann(&group, "g");
+    // Recalls.
+    let details = refused(&mut b, &recall(&group, &of_group), "INSUFFICIENT_PERMISSION");
+    assert_eq!(details, json!({"conversationId": group, "messageId": of_group}));
+    refused(&mut b, &recall(chat, &json!("77")), "MESSAGE_NOT_FOUND");
+    refused(&mut b, &recall(&group, &of_chat), "MESSAGE_NOT_FOUND");
+    refused(&mut b, &recall("nonsense", &of_chat), "CONVERSATION_NOT_FOUND");
+    a.send(&recall(chat, &of_chat)).unwrap();
+    a.expect("recall-ack");
+    let details = refused(&mut b, &frame("recall-message", json!({"conversationId": chat})), "INVALID_MESSAGE");
+    assert_eq!((&details["field"], &details["conversationId"]), (&json!("messageId"), &json!(chat)));
+    refused(&mut b, &frame("typing", json!({})), "INVALID_MESSAGE");
+    refused(&mut b, &frame("stop-typing", json!({"conversationId": 5})), "INVALID_MESSAGE");
+    let of_the_server = send_message(chat, "\u{1}e1", "not mine to give");
+    assert_eq!(refused(&mut b, &of_the_server, "INVALID_MESSAGE")["field"], "client_msg_id");
+    // Rights in a group.
+    let muted = json!({"muted": true});
+    assert_eq!(owner.put(&format!("/api/conversations/{group}/members/{}", bob.id), &muted).status, 200);
+    assert_eq!(refused(&mut b, &send_message(&group, "m", "x"), "MUTED")["client_msg_id"], "m");
+    assert_eq!(owner.delete(&format!("/api/conversations/{group}")).status, 200);
+    refused(&mut b, &send_message(&group, "d", "x"), "CONVERSATION_DISSOLVED");
+    // Blocked, and a guest where none may be.
+    assert_eq!(member.put(&format!("/api/friends/{}", ann.id), &json!({"blocked": true})).status, 200);
+    refused(&mut a, &send_message(chat, "bl", "x"), "BLOCKED");
+    assert_eq!(
+        refused(&mut b, &frame("auth-refresh", json!({"token": "x.y.z"})), "AUTH_FAILED")["reason"],
+        "INVALID_TOKEN"
+    );
+    assert_eq!(b.expect("closing")["data"]["code"], 4001);
+}
+
+#[test]
+fn a_recall_reaches_everybody_and_is_acknowledged() {
+    let Pair { server, api, ann, bob, chat, dir: _dir } = &pair();
+    let mut a = Session::connect(server.http, &ann.token).unwrap();
+    let mut b = Session::connect(server.http, &bob.token).unwrap();
+    a.send(&send_message(chat, "c1", "a slip")).unwrap();
+    let sent = a.expect("message-ack")["data"].clone();
+    b.expect("new-message");
+    let data = json!({"conversationId": chat, "messageId": sent["messageId"], "reason": "slip"});
+    a.send(&frame("recall-message", data.clone())).unwrap();
+    let ack = a.expect("recall-ack")["data"].clone();
+    assert_eq!((&ack["messageId"], &ack["duplicate"]), (&sent["messageId"], &json!(false)));
+    let recalled = b.expect("message-recalled")["data"].clone();
+    assert_eq!((&recalled["messageId"], &recalled["seqId"]), (&sent["messageId"], &sent["seqId"]));
+    assert_eq!((&recalled["operatorId"], &recalled["reason"]), (&json!(ann.id), &json!("slip")));
+    assert_eq!(recalled["position"], ack["position"]);
+    assert!(recalled["position"].as_i64() > sent["seqId"].as_i64());
+    a.send(&frame("recall-message", data)).unwrap();
+    assert_eq!(a.expect("recall-ack")["data"]["duplicate"], true);
+    let history = support::history(api, bob, chat, 0);
+    let row = history.iter().find(|row| row["id"] == sent["messageId"]).unwrap();
+    assert_eq!(row["deleted"], true);
+    assert!(!row.to_string().contains("a slip"), "{row}");
+}
+
+#[test]
+fn typing_reaches_the_others_and_not_who_types() {
+    let Pair { server, ann, bob, chat, dir: _dir, .. } = &pair();
+    let mut a = Session::connect(server.http, &ann.token).unwrap();
+    let mut b = Session::connect(server.http, &bob.token).unwrap();
+    let here = json!({"conversationId": chat});
+    for kind in ["typing", "typing", "stop-typing"] {
+        a.send(&frame(kind, here.clone())).unwrap();
+        if kind == "typing" {
+            a.send(&json!({"type": "ping"})).unwrap();
+            a.expect("pong");
+        }
+    }
+    let mut told = [b.expect("typing-indicator"), b.expect("typing-indicator")].map(|frame| frame["data"].clone());
+    // At most once and in no order: two calls on their own ways.
+    told.sort_by_key(|data| data["isTyping"] == false);
+    assert_eq!([&told[0]["isTyping"], &told[1]["isTyping"]], [&json!(true), &json!(false)]);
+    assert_eq!((&told[0]["userId"], &told[0]["username"]), (&json!(ann.id), &json!("ann")));
+    a.send(&send_message(chat, "c1", "done")).unwrap();
+    let next = b.frame(STUCK).unwrap().unwrap();
+    assert_eq!(next["type"], "new-message", "the second `typing` within 3 s was passed on: {next}");
+}
+
+#[test]
+fn a_large_group_is_reached_as_a_room_and_who_leaves_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gochat.toml");
+    std::fs::write(&file, "[auth]\nbcrypt_cost = 4\n").unwrap();
+    let flags = ["--limits", "off", "--config", file.to_str().unwrap()];
+    let server = Server::start_with(&dir.path().join("data"), &flags);
+    let api = Api::new(server.http);
+    let users: Vec<User> = (0..25).map(|n| register(&api, &format!("user{n}"))).collect();
+    let group = make_group(&api, &users[0], "many", &users[1..24].iter().collect::<Vec<_>>());
+    let connect = |user: &User| Session::connect(server.http, &user.token).unwrap();
+    let mut sessions: Vec<Session> = users.iter().map(connect).collect();
+    let next = |session: &mut Session, what: &str| loop {
+        let message = session.expect("new-message")["data"].clone();
+        if message["messageType"] != 4 {
+            assert_eq!((&message["content"], &message["conversationId"]), (&json!(what), &json!(group)));
+            return;
+        }
+    };
+    sessions[0].send(&send_message(&group, "1", "one")).unwrap();
+    sessions[0].expect("message-ack");
+    (1..24).for_each(|n| next(&mut sessions[n], "one"));
+    // One comes, one goes: the next message reaches exactly those who belong to it.
+    let owner = api.as_user(&users[0].token);
+    let added = owner.post(&format!("/api/conversations/{group}/members"), &json!({"members": [users[24].id]}));
+    assert_eq!(added.status, 201, "{added:?}");
+    assert_eq!(owner.delete(&format!("/api/conversations/{group}/members/{}", users[5].id)).status, 200);
+    sessions[0].send(&send_message(&group, "2", "two")).unwrap();
+    sessions[0].expect("message-ack");
+    (1..25).filter(|n| *n != 5).for_each(|n| next(&mut sessions[n], "two"));
+    sessions[5].send(&send_message(&group, "3", "let me in")).unwrap();
+    loop {
+        let frame = sessions[5].frame(STUCK).unwrap().unwrap();
+        assert!(!frame.to_string().contains("two"), "{frame}");
+        if frame["type"] == "error" {
+            assert_eq!(frame["data"]["code"], "NOT_CONVERSATION_MEMBER");
+            break;
+        }
+    }
+}
+
+#[test]
+fn sessions_follow_the_policy() {
+    for (policy, same_device, other_device) in
+        [("single", true, true), ("per_device", true, false), ("multi", false, false)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("gochat.toml");
+        std::fs::write(&file, format!("[ws]\nsession_policy = \"{policy}\"\n")).unwrap();
+        let flags = ["--limits", "off", "--config", file.to_str().unwrap()];
+        let server = Server::start_with(&dir.path().join("data"), &flags);
+        let api = Api::new(server.http);
+        let ann = register(&api, "ann");
+        for (device, is_replaced) in [("phone", same_device), ("desk", other_device)] {
+            let mut older = Session::connect(server.http, &format!("{}&device=phone", ann.token)).unwrap();
+            let mut newer = Session::connect(server.http, &format!("{}&device={device}", ann.token)).unwrap();
+            if is_replaced {
+                assert_eq!(older.expect("closing")["data"]["code"], 4002, "{policy} {device}");
+            } else {
+                older.send(&json!({"type": "ping"})).unwrap();
+                older.expect("pong");
+            }
+            newer.send(&json!({"type": "ping"})).unwrap();
+            newer.expect("pong");
+        }
+    }
+}
+
+#[test]
+fn a_ticket_opens_one_session() {
+    let Pair { server, api, ann, dir: _dir, .. } = &pair();
+    let ticket = api.as_user(&ann.token).post("/api/auth/ticket", &json!({})).data();
+    // The helper writes `token=`: an empty one, and then the ticket.
+    let with_ticket = format!("&ticket={}", ticket["ticket"].as_str().unwrap());
+    let mut first = Session::open(server.http, &with_ticket).unwrap();
+    let connected = first.expect("connected")["data"].clone();
+    assert_eq!(connected["userId"], ann.id.as_str());
+    assert!(connected["expiresAt"].as_i64() > ticket["expiresAt"].as_i64(), "{connected} {ticket}");
+    let mut second = Session::open(server.http, &with_ticket).unwrap();
+    assert!(matches!(second.frame(STUCK), Err(Ended::Closed(Some(4001)))));
+    first.send(&json!({"type": "ping"})).unwrap();
+    first.expect("pong");
 }
 
 #[test]
