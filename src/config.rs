@@ -20,6 +20,7 @@ pub(crate) enum ConfigError {
 /// The whole configuration, resolved: file over defaults, flags over the file.
 #[derive(Deserialize, Debug, Clone, PartialEq)]
 #[serde(default, deny_unknown_fields)]
+// tidy: the sections of the file, as it is written
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) admin: SocketAddr,

@@ -31,7 +31,21 @@ fn help_explains() {
     let out = gochat(&["--help"]);
     assert!(out.status.success());
     let text = String::from_utf8(out.stdout).unwrap();
-    for word in ["--listen", "--admin", "--data-dir", "--shards", "--reactor", "--limits", "--config", "dev", "user"] {
+    for word in [
+        "--listen",
+        "--admin",
+        "--data-dir",
+        "--shards",
+        "--reactor",
+        "--limits",
+        "--config",
+        "dev",
+        "user",
+        "world",
+        "backup",
+        "restore",
+        "doctor",
+    ] {
         assert!(text.contains(word), "--help does not mention {word}");
     }
 }
@@ -54,9 +68,6 @@ fn a_locked_directory_is_said() {
     let server = Server::start(dir.path());
     let out = start(dir.path(), &["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     refused(&out, &[dir.path().to_str().unwrap(), &server.pid().to_string()]);
-    let mint =
-        gochat(&["user", "mint", "--count", "1", "--out", "/dev/null", "--data-dir", dir.path().to_str().unwrap()]);
-    refused(&mint, &[dir.path().to_str().unwrap()]);
 }
 
 #[test]
