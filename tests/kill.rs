@@ -1,5 +1,6 @@
 //! `kill -9` at random moments under load: what was acknowledged is in history under the same numbers, exactly once;
-//! what was resent appears once; first deliveries are in order; `complete: true` never lacks a message.
+//! what was resent appears once; first deliveries are in order; `complete: true` never lacks a message. In groups, no
+//! removed member receives and no added member misses what was said, what was recalled stays recalled, counts are right.
 //! Short in the normal run; `cargo xtask test --kills 50` is the long form, `--seed` replays.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 

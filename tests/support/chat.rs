@@ -195,6 +195,10 @@ impl Talker {
     }
 
     fn hear_message(&mut self, data: &Value) {
+        // Nobody's message: it says what happened to the group.
+        if data["messageType"] == 4 {
+            return;
+        }
         let (Some(seq), Some(id)) = (data["seqId"].as_i64(), data["clientMsgId"].as_str()) else {
             return self.wrong.push(format!("new-message without seqId or clientMsgId: {data}"));
         };

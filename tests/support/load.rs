@@ -1,7 +1,8 @@
 //! Pairs of talkers who keep 16 messages in flight over as many sessions as the server's deaths make necessary, a
-//! watcher who holds every `complete: true` against what was acknowledged before it asked, and the final audit.
+//! watcher who holds every `complete: true` against what was acknowledged before it asked, two groups, and the final audit.
 
 use super::chat::{Ended, Session, Talker};
+use super::groups::Group;
 use super::{Api, STUCK, Seeded, Server, open_chat, register};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ const WATCHERS: u64 = 4;
 
 /// Where the server is right now, if it is.
 #[derive(Default)]
-struct Whereabouts {
+pub(super) struct Whereabouts {
     at: Mutex<Option<SocketAddr>>,
     changed: Condvar,
 }
@@ -30,7 +31,7 @@ impl Whereabouts {
         self.changed.notify_all();
     }
 
-    fn wait(&self) -> SocketAddr {
+    pub(super) fn wait(&self) -> SocketAddr {
         let guard = self.at.lock().unwrap();
         let (guard, _) = self.changed.wait_timeout_while(guard, STUCK * 2, |at| at.is_none()).unwrap();
         guard.expect("the server did not come back")
@@ -40,6 +41,7 @@ impl Whereabouts {
 /// A load that survives its server.
 pub struct Load {
     talkers: Vec<Arc<Mutex<Talker>>>,
+    groups: Vec<Arc<Group>>,
     threads: Vec<JoinHandle<()>>,
     whereabouts: Arc<Whereabouts>,
     stop: Arc<AtomicBool>,
@@ -52,6 +54,7 @@ impl Load {
         let api = Api::new(server.http);
         let mut load = Load {
             talkers: Vec::new(),
+            groups: Vec::new(),
             threads: Vec::new(),
             whereabouts: Arc::default(),
             stop: Arc::default(),
@@ -65,7 +68,14 @@ impl Load {
                 load.talkers.push(Arc::new(Mutex::new(Talker::new(user, conversation.clone()))));
             }
         }
+        // Of one the members are pushed to one by one, of the other each gateway knows them.
+        for (name, members) in [("small", 3), ("large", 22)] {
+            load.groups.push(Arc::new(Group::new(&api, name, members)));
+        }
         load.whereabouts.set(Some(server.http));
+        for (n, group) in load.groups.iter().enumerate() {
+            load.threads.extend(group.start(&load.whereabouts, &load.stop, seed.rotate_left(7 + n as u32)));
+        }
         for (n, talker) in load.talkers.iter().enumerate() {
             let (talker, whereabouts, stop) = (talker.clone(), load.whereabouts.clone(), load.stop.clone());
             let random = Seeded::new(seed ^ (n as u64 + 1) << 32);
@@ -119,21 +129,27 @@ impl Load {
             messages += history.len();
             audit(&history, &a, &b, &mut wrong);
         }
+        for group in &self.groups {
+            messages += group.audit(server, &mut wrong);
+            group.audit_unread(server, &mut wrong);
+        }
         assert!(
             wrong.is_empty(),
             "{} contradictions, the first:\n{}",
             wrong.len(),
             wrong[..wrong.len().min(20)].join("\n")
         );
+        let rounds: usize = self.groups.iter().map(|group| group.rounds.load(Ordering::Relaxed)).sum();
         let completes = self.completes.load(Ordering::Relaxed);
         eprintln!(
-            "audited {messages} messages of {} conversations, {completes} complete answers",
-            self.talkers.len() / 2
+            "audited {messages} messages of {} conversations, {completes} complete answers, {rounds} removals and returns",
+            self.talkers.len() / 2 + self.groups.len()
         );
     }
 }
 
-fn talk(talker: &Mutex<Talker>, whereabouts: &Whereabouts, stop: &AtomicBool, mut random: Seeded) {
+/// A talker's life over many sessions.
+pub(super) fn talk(talker: &Mutex<Talker>, whereabouts: &Whereabouts, stop: &AtomicBool, mut random: Seeded) {
     loop {
         let done = || stop.load(Ordering::Relaxed) && talker.lock().unwrap().unacked.is_empty();
         if done() {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests fail by panicking and explain on standard error")]
 
 pub mod chat;
+pub mod groups;
 pub mod load;
 pub mod lossy;
 

@@ -75,7 +75,7 @@ impl Book {
                         heard.deliver(&message);
                     }
                 }
-                Item::Signal(_) | Item::Kick(_) => {}
+                Item::Signal(_) | Item::Kick(_) | Item::Room(_) => {}
             }
         }
     }

@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use gochat_proto::bus::v1::OutboxEvent;
 use gochat_repo::store::Result;
-use gochat_repo::store::pipeline::{Advance, ClaimRow, Inserted, LogState, MessageRow, OutboxRow, Parked, PersistTx, StoredRow};
+use gochat_repo::store::pipeline::{
+    Advance, ClaimRow, Inserted, LogState, MessageRow, OutboxRow, Parked, PersistTx, StoredRow,
+};
 use prost::Message as _;
 use tokio::sync::OwnedMutexGuard;
 
@@ -65,7 +67,16 @@ impl MemoryTx {
             content_hash: row.content_hash,
             created_at_ms: row.created_at_ms,
         };
-        self.tables.rows.insert(row.id, Row { identity, kind: row.kind, content: row.content.to_owned(), extra: row.extra.to_owned(), deleted: false });
+        self.tables.rows.insert(
+            row.id,
+            Row {
+                identity,
+                kind: row.kind,
+                content: row.content.to_owned(),
+                extra: row.extra.to_owned(),
+                deleted: false,
+            },
+        );
         true
     }
 

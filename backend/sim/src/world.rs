@@ -101,6 +101,7 @@ impl World {
         logs.create(topics::MESSAGES_UPSTREAM, PARTITIONS, Durability::Written);
         logs.create(topics::MESSAGES_PERSIST, PARTITIONS, Durability::Durable);
         logs.create(DOWNSTREAM, 1, Durability::Written);
+        logs.create(topics::TASKS_FANOUT, PARTITIONS, Durability::Written);
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock(Instant::now()));
         let store = MemoryStore::new(chaos.clone(), conversations);
         let memory = MemoryCache::new(MemoryCacheConfig { bytes_max: 1 << 20, clock: clock.clone() });
@@ -173,13 +174,8 @@ impl World {
         let uid = Snowflake::new(self.starts as u16, self.clock.clone()).map_err(|e| e.to_string())?;
         let mut config = LogicConfig::new(vec![7; 32].into());
         config.pipeline.without = self.without;
-        let deps = LogicDeps {
-            repo,
-            bus,
-            gateways: self.gateways.subscribe(),
-            uid: Arc::new(uid),
-            clock: self.clock.clone(),
-        };
+        let deps =
+            LogicDeps { repo, bus, gateways: self.gateways.subscribe(), uid: Arc::new(uid), clock: self.clock.clone() };
         let logic = Logic::new(deps, config).map_err(|e| e.to_string())?;
         let channel = Channel::in_process().add(logic.conversation_service()).build(RpcOptions::default());
         let job = tokio::spawn(logic.pipeline().run(shutdown));
