@@ -1,10 +1,10 @@
 //! The control side of a gateway: a few single-owner loops on the tokio runtime around the bridge.
 //!
 //! Owns composition, start and end. `uplink` takes what shards say; `upstream` appends messages; `presence` (with
-//! `roster`) registers sessions, `online_events` tells of users who came online or logged out; `reads` marks read, `typing` passes typing
-//! on; `downstream` (with `deliver`, `frames`) brings what is to be sent, `room_loop` (with `rooms`) what is for rooms;
-//! `lag` and `gate` decide about admission; `waiting` holds HTTP requests; `shards` sends. Never touches a socket of a
-//! session.
+//! `roster`) registers sessions, `online_events` tells of users who came online or logged out; `reads` marks read, `typing`
+//! passes typing on; `downstream` (with `deliver`, `frames`) brings what is to be sent, `room_loop` (with `rooms`) what is
+//! for rooms; `lag` and `gate` decide about admission; `waiting` holds HTTP requests; `shards` sends. Never touches a
+//! socket of a session.
 
 mod config;
 mod deliver;

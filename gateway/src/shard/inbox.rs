@@ -38,7 +38,7 @@ pub(super) fn frame(chat: &mut Chat, io: &mut Io<Session>, id: ConnId, text: &st
                 client_msg_id: error.client_msg_id.as_deref().unwrap_or_default(),
                 temp_message_id: error.temp_message_id.as_deref().unwrap_or_default(),
                 conversation_id: error.conversation_id.as_deref().unwrap_or_default(),
-                message_id: error.message_id,
+                message_id: error.message_id(),
                 field: error.field,
                 ..ErrorDetails::default()
             };

@@ -111,8 +111,8 @@ fn send_message(fields: Fields<'_>) -> Result<SendMessage<'_>, FrameError<'_>> {
     let Fields { conversation_id: conversation, client_msg_id, temp_message_id, content, message_type, extra, .. } =
         fields;
     let conversation_id = conversation_id(conversation);
-    let temp_message_id = optional(temp_message_id, "tempMessageId")
-        .and_then(|id| id.map(|id| own_id(id, "tempMessageId")).transpose());
+    let temp_message_id =
+        optional(temp_message_id, "tempMessageId").and_then(|id| id.map(|id| own_id(id, "tempMessageId")).transpose());
     let client_msg_id = match (client_msg_id, &temp_message_id) {
         (Value::Absent, Ok(Some(temp))) => Ok(temp.clone()),
         (own, _) => required(own, "client_msg_id"),
@@ -167,8 +167,8 @@ fn recall_message(fields: Fields<'_>) -> Result<RecallMessage<'_>, FrameError<'_
     match (message_id, reason) {
         (Ok(message_id), Ok(reason)) => Ok(RecallMessage { conversation_id, message_id, reason }),
         (message_id, Err(error)) => {
-            let message_id = message_id.ok();
-            Err(FrameError { conversation_id: Some(conversation_id), message_id, ..error })
+            let recalled = message_id.map_or(0, |id: MessageId| id.0);
+            Err(FrameError { conversation_id: Some(conversation_id), recalled, ..error })
         }
         (Err(error), Ok(_)) => Err(FrameError { conversation_id: Some(conversation_id), ..error }),
     }

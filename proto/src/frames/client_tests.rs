@@ -280,7 +280,7 @@ fn a_refused_send_tells_back_what_was_readable() {
 
     let input = frame("recall-message", r#""conversationId":"world","messageId":"7","reason":1"#);
     let error = parse(input.as_bytes()).unwrap_err();
-    assert_eq!((error.conversation_id.as_deref(), error.message_id), (Some("world"), Some(MessageId(7))));
+    assert_eq!((error.conversation_id.as_deref(), error.message_id()), (Some("world"), Some(MessageId(7))));
 
     let input = frame("mark-read", r#""conversationId":"world","seqId":-1"#);
     assert_eq!(parse(input.as_bytes()).unwrap_err().conversation_id.as_deref(), Some("world"));

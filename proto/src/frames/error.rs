@@ -23,11 +23,16 @@ pub struct FrameError<'a> {
     pub temp_message_id: Option<Cow<'a, str>>,
     /// As `client_msg_id`, of every frame that names a conversation.
     pub conversation_id: Option<Cow<'a, str>>,
-    /// Of a refused `recall-message`, when it was readable.
-    pub message_id: Option<MessageId>,
+    /// Message of a refused `recall-message`, 0 when there is none: an error is passed on by value and kept small.
+    pub(super) recalled: i64,
 }
 
 impl FrameError<'_> {
+    /// Of a refused `recall-message`, when it was readable.
+    pub fn message_id(&self) -> Option<MessageId> {
+        (self.recalled > 0).then_some(MessageId(self.recalled))
+    }
+
     pub(super) const fn new(code: ErrorCode, field: &'static str, reason: &'static str) -> Self {
         FrameError {
             code,
@@ -36,7 +41,7 @@ impl FrameError<'_> {
             client_msg_id: None,
             temp_message_id: None,
             conversation_id: None,
-            message_id: None,
+            recalled: 0,
         }
     }
 

@@ -107,7 +107,7 @@ impl<'a> From<&'a FrameError<'_>> for ErrorFrame<'a> {
                 client_msg_id: error.client_msg_id.as_deref().unwrap_or_default(),
                 temp_message_id: error.temp_message_id.as_deref().unwrap_or_default(),
                 conversation_id: error.conversation_id.as_deref().unwrap_or_default(),
-                message_id: error.message_id,
+                message_id: error.message_id(),
                 field: error.field,
                 reason: error.reason,
                 ..ErrorDetails::default()
