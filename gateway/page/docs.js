@@ -136,7 +136,7 @@ function endpoint(root, path, method, operation, base) {
   const data = answer.properties?.data ?? (answer.properties?.success ? undefined : answer);
   const words = `${method} ${base}${path} ${operation.summary} ${(operation["x-errors"] ?? []).join(" ")}`;
   return make(
-    "article", { id, "data-words": words.toLowerCase() },
+    "article", { id, "data-title": operation.summary, "data-words": words.toLowerCase() },
     make("h3", {}, make("span", { class: `method ${method}` }, method), make("a", { href: `#${id}` }, `${base}${path}`)),
     make("p", {}, make("strong", {}, operation.summary)),
     prose(operation.description),
@@ -175,8 +175,7 @@ function section(title, about, articles) {
   const heading = make("h2", {}, title);
   const links = articles.map((article) => {
     const label = article.querySelector("h3")?.textContent ?? title;
-    const method = article.querySelector(".method");
-    const name = method ? [make("span", { class: method.className }, method.textContent), " ", label.slice(method.textContent.length)] : [label];
+    const name = article.dataset.title ?? article.querySelector("h3 a")?.textContent ?? title;
     return make("li", { "data-for": article.id }, make("a", { href: `#${article.id}`, title: label }, name));
   });
   document.getElementById("contents").append(make("section", {}, make("h2", {}, title), make("ul", {}, links)));

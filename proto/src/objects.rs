@@ -19,6 +19,7 @@ pub struct User {
     #[serde(skip_serializing_if = "String::is_empty")]
     avatar_url: String,
     is_guest: bool,
+    /// 0 normal, 1 disabled, 2 deleted; of the user's own profile.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,13 +67,17 @@ pub struct Message {
     sender_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     sender: Option<User>,
+    /// 1 text, 2 image, 3 file, 4 of the server, 5 voice, 6 video.
     message_type: i32,
     content: String,
+    /// Its number in the conversation: order and de-duplicate by it.
     seq_id: i64,
     #[serde(skip_serializing_if = "String::is_empty")]
     client_msg_id: String,
+    /// Recalled: content and extra are gone, its place stays.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     deleted: bool,
+    /// JSON as a text.
     #[serde(skip_serializing_if = "String::is_empty")]
     extra: String,
     created_at: i64,
@@ -120,8 +125,10 @@ pub struct Conversation {
 #[serde(rename_all = "camelCase")]
 struct Identity {
     id: String,
+    /// 1 single, 2 group, 3 world.
     #[serde(rename = "type")]
     kind: i32,
+    /// Of a single chat the other user's.
     #[serde(skip_serializing_if = "String::is_empty")]
     name: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -130,6 +137,7 @@ struct Identity {
     description: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     owner_id: String,
+    /// Of the world room approximate.
     member_count: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
     settings: Option<Settings>,
@@ -139,11 +147,16 @@ struct Identity {
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct State {
+    /// The newest one that is not the server's; in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_message: Option<Message>,
+    /// Highest number stored.
     last_seq_id: i64,
+    /// Highest number handed out, for information.
     assigned_seq: i64,
+    /// At or below it a hole is final.
     stored_through_seq: i64,
+    /// Moves with name, picture, description, settings and owner.
     #[serde(skip_serializing_if = "Option::is_none")]
     info_version: Option<i64>,
     updated_at: i64,
@@ -155,9 +168,11 @@ struct State {
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct View {
+    /// Of others, counted to 100: show 100 as 99+.
     unread_count: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     my_membership: Option<Member>,
+    /// The other user of a single chat.
     #[serde(skip_serializing_if = "Option::is_none")]
     peer: Option<User>,
 }
@@ -224,6 +239,7 @@ impl From<logic::ConversationOptimized> for Conversation {
 pub struct Member {
     user_id: String,
     conversation_id: String,
+    /// 1 member, 2 admin, 3 owner.
     role: i32,
     muted: bool,
     /// Unix second; absent: no end.
@@ -257,7 +273,9 @@ impl From<wire::ConversationMember> for Member {
 pub struct Friend {
     user_id: String,
     friend_id: String,
+    /// 1 friends, 3 blocked.
     status: i32,
+    /// The caller's own name for them.
     #[serde(skip_serializing_if = "String::is_empty")]
     remark: String,
     created_at: i64,
@@ -295,6 +313,7 @@ pub struct FriendRequest {
     id: String,
     requester_id: String,
     target_id: String,
+    /// 0 pending, 1 accepted, 2 rejected.
     status: i32,
     #[serde(skip_serializing_if = "String::is_empty")]
     message: String,

@@ -150,7 +150,7 @@ impl FromFields for Guest {
 
 /// Come as a guest
 ///
-/// Makes an account without a password, with the limits that the index names. The body may be absent.
+/// Makes an account without a password: for the world room, and for single chats that others open. The body may be absent.
 #[utoipa::path(
     post, path = "/auth/guest", tag = "Accounts", operation_id = "guest", security(()),
     request_body = Option<Guest>, responses((status = 201, body = TokenPair)),

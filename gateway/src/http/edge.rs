@@ -25,7 +25,7 @@ use super::envelope::ApiError;
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, DELETE, OPTIONS");
 const HEADERS: HeaderValue =
     HeaderValue::from_static("Origin, Content-Type, Accept, Authorization, X-Trace-ID, X-Idempotency-Key");
-const EXPOSED: HeaderValue = HeaderValue::from_static("X-Trace-ID, Retry-After");
+const EXPOSED: HeaderValue = HeaderValue::from_static("X-Trace-ID, X-Idempotency-Replayed, Retry-After");
 /// A browser asks again after ten minutes.
 const MAX_AGE_S: HeaderValue = HeaderValue::from_static("600");
 const REQUEST_ID_HEADER: &str = "x-request-id";
