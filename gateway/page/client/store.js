@@ -2,7 +2,7 @@
 // talks to the server and never touches the page.
 //
 // Topics: `list`, `timeline` (conversation id), `people`, `presence`, `typing` (conversation id), `reads` (conversation
-// id), `members` (conversation id), `gone` (conversation id).
+// id), `members` (conversation id), `recalled` (message id).
 
 import { Emitter } from "./emitter.js";
 import { Timeline } from "./timeline.js";
@@ -63,7 +63,6 @@ export class Store extends Emitter {
     this.#timelines.delete(id);
     this.members.delete(id);
     this.emit("list");
-    this.emit("gone", id);
   }
 
   /** The world room first, then the newest activity. */
@@ -131,6 +130,7 @@ export class Store extends Emitter {
 
   recallMessage(conversationId, seqId, messageId) {
     this.#timelines.get(conversationId)?.recall(seqId, messageId);
+    this.emit("recalled", messageId);
     const last = this.conversations.get(conversationId)?.lastMessage;
     if (last?.id === messageId) Object.assign(last, { deleted: true, content: "" });
     this.emit("list");

@@ -1,7 +1,7 @@
 // The signed-in page: sidebar, the open conversation, and what the connection is. Owns which of them is seen; on a phone one
 // at a time.
 
-import { announce, toast } from "./toast.js";
+import { announce, toast, unsay } from "./toast.js";
 import { connectionBar, elsewhere } from "./connection.js";
 import { el } from "./dom.js";
 import { icon } from "./icons.js";
@@ -39,9 +39,10 @@ export function shell(client) {
   client.on("notice", (text) => toast(text));
   client.on("said", (message) => {
     const conversation = store.conversations.get(message.conversationId);
-    if (message.messageType === 4) return announce(message.content);
-    if (conversation) announce(`${store.nameOf(message.senderId)}: ${message.content}`);
+    if (message.messageType === 4) return announce(message.content, message.id);
+    if (conversation) announce(`${store.nameOf(message.senderId)}: ${message.content}`, message.id);
   });
+  store.on("recalled", unsay);
   client.gone.addEventListener("abort", () => shown?.close());
   draw();
   return node;
@@ -54,7 +55,11 @@ function title(store) {
 
 /** The address names a conversation that is not in the list: it may be new, gone, or somebody else's. */
 async function leaveUnknown(client, id) {
-  await client.sync.discover(id).catch(() => {});
+  try {
+    await client.sync.discover(id);
+  } catch {
+    return;
+  }
   if (client.store.conversations.has(id) || openConversation() !== id) return;
   history.replaceState(null, "", "/");
   dispatchEvent(new HashChangeEvent("hashchange"));

@@ -132,10 +132,10 @@ export class Thread {
     this.#look();
   }
 
-  /** A row in view and where it stands, so that it can be kept there. */
+  /** A message in view and where it stands, so that it can be kept there. A day's heading moves when older ones come. */
   #anchor() {
     const top = this.#scroller.getBoundingClientRect().top;
-    for (const node of this.#list.children) {
+    for (const node of this.#list.querySelectorAll(".row")) {
       const box = node.getBoundingClientRect();
       if (box.bottom > top + 10) return { node, top: box.top };
     }

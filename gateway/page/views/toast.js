@@ -27,9 +27,14 @@ export async function attempt(action, done) {
   }
 }
 
-/** Lets a screen reader say something that others see. */
-export function announce(text) {
+/** Lets a screen reader say something that others see; `id` is for taking it back. */
+export function announce(text, id) {
   const log = document.getElementById("announcer");
-  log.append(el("p", { text }));
+  log.append(el("p", { text, data: { id } }));
   while (log.children.length > ANNOUNCED_MAX) log.firstElementChild.remove();
+}
+
+/** What was said must not be read any more. */
+export function unsay(id) {
+  document.querySelector(`#announcer [data-id="${CSS.escape(id)}"]`)?.remove();
 }
