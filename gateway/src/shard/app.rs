@@ -15,7 +15,6 @@ use super::admission::{self, refusal};
 use super::chat::Chat;
 use super::inbox;
 use super::outlet;
-use super::rooms;
 use super::session::{Phase, Session};
 use crate::bridge::{Alive, HttpHandover, Opened, OutFrame, UplinkEvent};
 use crate::config::SessionPolicy;
@@ -152,7 +151,7 @@ impl App for Chat {
     fn on_tick(&mut self, io: &mut Io<Session>) {
         self.clock.anchor(io.now());
         outlet::downlinks(self, io);
-        rooms::fan_out(self, io);
+        outlet::fan_out(self, io);
         outlet::drain(self, io);
         let now_us = self.clock.us(io.now());
         if now_us - self.marks_flushed_us >= 500_000 {

@@ -17,7 +17,7 @@ use super::marks::Marks;
 use super::rooms::Rooms;
 use super::session::{Phase, Session};
 use super::typing::Typing;
-use super::users::Users;
+use super::users::{Users, conn_id};
 use super::world::Guests;
 use crate::bridge::{FrameClass, OutFrame, ShardEnd};
 use crate::config::ChatConfig;
@@ -108,11 +108,6 @@ pub(crate) struct Chat {
     pub(super) rates: Rates,
     pub(super) marks_flushed_us: u64,
     scratch: Vec<u8>,
-}
-
-/// The connection that an address means on its shard: a reactor's generations begin at 0, addresses at 1.
-pub(super) fn conn_id(address: Address) -> ConnId {
-    ConnId { slot: address.slot(), generation: address.generation().wrapping_sub(1) }
 }
 
 impl Chat {

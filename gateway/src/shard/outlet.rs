@@ -1,11 +1,12 @@
 //! What control says, carried out: frames to connections, ends of sessions, and the drain of the shard.
 
 use gochat_proto::close_codes::CloseCode;
+use gochat_ring::ConnId;
 
 use super::chat::{Chat, Drain};
-use super::rooms::{self, Step};
+use super::rooms::{Hands, Rooms, Step};
 use super::session::Session;
-use crate::bridge::{Downlink, DownlinkBatch, RoomKey};
+use crate::bridge::{Downlink, DownlinkBatch, OutFrame, RoomKey};
 use crate::engine::Io;
 use crate::limits::{DRAINS_PER_TICK, ROOM_STEPS_MAX};
 
@@ -79,8 +80,28 @@ fn apply(chat: &mut Chat, io: &mut Io<Session>, batch: &mut DownlinkBatch) {
 
 fn step(chat: &mut Chat, io: &mut Io<Session>, room: RoomKey, step: Step) {
     if chat.rooms.step(room, step, &chat.users) {
-        rooms::finish(chat, io, room);
+        with_rooms(chat, io, |rooms, hands| rooms.finish(room, hands));
     }
+}
+
+/// Goes on giving frames to rooms.
+pub(super) fn fan_out(chat: &mut Chat, io: &mut Io<Session>) {
+    if with_rooms(chat, io, |rooms, hands| rooms.fan_out(hands)) {
+        io.again();
+    }
+}
+
+/// Frames for rooms go the way of all others; nothing on it looks at rooms or at who is connected.
+fn with_rooms<T>(
+    chat: &mut Chat,
+    io: &mut Io<Session>,
+    act: impl FnOnce(&mut Rooms, &mut Hands<'_, &mut dyn FnMut(&mut Io<Session>, ConnId, &OutFrame)>) -> T,
+) -> T {
+    let (mut rooms, users) = (std::mem::take(&mut chat.rooms), std::mem::take(&mut chat.users));
+    let mut give = |io: &mut Io<Session>, id: ConnId, frame: &OutFrame| chat.deliver(io, id, frame);
+    let done = act(&mut rooms, &mut Hands { io, users: &users, give: &mut give });
+    (chat.rooms, chat.users) = (rooms, users);
+    done
 }
 
 fn start_drain(chat: &mut Chat, io: &mut Io<Session>, percent_per_s: u8) {

@@ -6,10 +6,9 @@ use std::collections::{HashMap, VecDeque};
 use gochat_proto::ids::Address;
 use gochat_ring::ConnId;
 
-use super::chat::{Chat, conn_id};
 use super::members::Members;
 use super::session::Session;
-use super::users::Users;
+use super::users::{Users, conn_id};
 use crate::bridge::{OutFrame, RoomKey};
 use crate::engine::Io;
 use crate::limits::{ROOM_BYTES_PER_PASS, ROOM_FRAMES_PER_PASS, ROOM_TARGETS_PER_TICK};
@@ -95,49 +94,57 @@ impl Rooms {
     }
 }
 
-/// Goes on with every room that has frames, as far as one tick allows.
-pub(super) fn fan_out(chat: &mut Chat, io: &mut Io<Session>) {
-    let mut rooms = std::mem::take(&mut chat.rooms);
-    let mut budget = ROOM_TARGETS_PER_TICK;
-    // Each room once: what it got has to leave before its members are given more.
-    for _ in 0..rooms.active.len() {
-        if budget == 0 {
-            break;
-        }
-        let Some(key) = rooms.active.pop_front() else { break };
-        if let Some(room) = rooms.rooms.get_mut(&key) {
+/// What rooms need to give frames to members.
+pub(super) struct Hands<'h, G> {
+    pub(super) io: &'h mut Io<Session>,
+    pub(super) users: &'h Users,
+    /// Gives one frame to one open connection.
+    pub(super) give: G,
+}
+
+impl Rooms {
+    /// Goes on with every room that has frames, as far as one tick allows; answers whether there is more to do.
+    pub(super) fn fan_out<G>(&mut self, hands: &mut Hands<'_, G>) -> bool
+    where
+        G: FnMut(&mut Io<Session>, ConnId, &OutFrame),
+    {
+        let mut budget = ROOM_TARGETS_PER_TICK;
+        // Each room once: what it got has to leave before its members are given more.
+        for _ in 0..self.active.len() {
+            if budget == 0 {
+                break;
+            }
+            let Some(key) = self.active.pop_front() else { break };
+            let Some(room) = self.rooms.get_mut(&key) else { continue };
             let before = room.waiting.len();
-            room.slice(chat, io, &mut budget);
-            rooms.waiting -= before - room.waiting.len();
+            room.slice(hands, &mut budget);
+            self.waiting -= before - room.waiting.len();
             match (room.waiting.is_empty(), room.is_over()) {
-                (false, _) => rooms.active.push_back(key),
-                (true, true) => drop(rooms.rooms.remove(&key)),
+                (false, _) => self.active.push_back(key),
+                (true, true) => drop(self.rooms.remove(&key)),
                 (true, false) => {}
             }
         }
+        self.at_once = ROOM_TARGETS_PER_TICK;
+        !self.active.is_empty()
     }
-    if !rooms.active.is_empty() {
-        io.again();
-    }
-    rooms.at_once = ROOM_TARGETS_PER_TICK;
-    chat.rooms = rooms;
-}
 
-/// Brings everything that waits for one room to an end.
-pub(super) fn finish(chat: &mut Chat, io: &mut Io<Session>, key: RoomKey) {
-    let mut rooms = std::mem::take(&mut chat.rooms);
-    if let Some(mut room) = rooms.rooms.remove(&key) {
-        rooms.waiting -= room.waiting.len();
+    /// Brings everything that waits for one room to an end.
+    pub(super) fn finish<G>(&mut self, key: RoomKey, hands: &mut Hands<'_, G>)
+    where
+        G: FnMut(&mut Io<Session>, ConnId, &OutFrame),
+    {
+        let Some(room) = self.rooms.get_mut(&key) else { return };
+        self.waiting -= room.waiting.len();
         let mut budget = usize::MAX;
         while !room.waiting.is_empty() {
-            room.slice(chat, io, &mut budget);
+            room.slice(hands, &mut budget);
         }
-        if !room.is_over() {
-            rooms.rooms.insert(key, room);
+        if room.is_over() {
+            self.rooms.remove(&key);
         }
+        self.active.retain(|active| *active != key);
     }
-    rooms.active.retain(|active| *active != key);
-    chat.rooms = rooms;
 }
 
 impl Room {
@@ -158,14 +165,17 @@ impl Room {
 
     /// Gives the frames that stand first to the next members, at most `budget` of them; behind the last member come the
     /// changes up to the next frame.
-    fn slice(&mut self, chat: &mut Chat, io: &mut Io<Session>, budget: &mut usize) {
+    fn slice<G>(&mut self, hands: &mut Hands<'_, G>, budget: &mut usize)
+    where
+        G: FnMut(&mut Io<Session>, ConnId, &OutFrame),
+    {
         let mut pass = self.pass.take().unwrap_or_else(|| Pass { frames: self.frames_of_a_pass(), place: 0 });
         while pass.place < self.members.places() && *budget > 0 {
             let place = pass.place;
             pass.place += 1;
             let Some(id) = self.members.at(place) else { continue };
             *budget -= 1;
-            if !io.is_open(id) {
+            if !hands.io.is_open(id) {
                 self.members.drop_at(place);
                 continue;
             }
@@ -173,7 +183,7 @@ impl Room {
                 if let Step::Frame(exclude, frame) = step
                     && *exclude != Some(id)
                 {
-                    chat.deliver(io, id, frame);
+                    (hands.give)(hands.io, id, frame);
                 }
             }
         }
@@ -183,7 +193,7 @@ impl Room {
         }
         self.waiting.drain(..pass.frames);
         while let Some(step) = self.waiting.pop_front_if(|step| !matches!(step, Step::Frame(..))) {
-            self.apply(step, &chat.users);
+            self.apply(step, hands.users);
         }
         self.members.tidy();
         if self.waiting.is_empty() && self.waiting.capacity() > 2 * ROOM_FRAMES_PER_PASS {

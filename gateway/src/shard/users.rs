@@ -3,7 +3,13 @@
 
 use std::collections::HashMap;
 
+use gochat_proto::ids::Address;
 use gochat_ring::ConnId;
+
+/// The connection that an address means on its shard: a reactor's generations begin at 0, addresses at 1.
+pub(super) fn conn_id(address: Address) -> ConnId {
+    ConnId { slot: address.slot(), generation: address.generation().wrapping_sub(1) }
+}
 
 /// Connections by user.
 #[derive(Debug, Default)]
