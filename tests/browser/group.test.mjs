@@ -54,7 +54,7 @@ test("a group of three: talk, rename, mute, roles, removal", async () => {
   await cleo.write("to be recalled");
   await bob.sees("to be recalled");
   await bob.act("to be recalled", "Recall");
-  await bob.page.getByRole("button", { name: "Recall" }).click();
+  await bob.page.getByRole("button", { name: "Recall", exact: true }).click();
   await cleo.sees("This message was recalled");
 
   await choose(ann, "cleo", "Remove from group");

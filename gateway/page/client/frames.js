@@ -56,6 +56,7 @@ export function handlers(client) {
       const { conversation, dissolved, lastMessage, ...rest } = data.updates ?? {};
       if (conversation) return store.putConversation({ ...conversation, id: data.conversationId });
       if (dissolved) return store.dropConversation(data.conversationId);
+      if (store.wasDropped(data.conversationId)) return;
       if (!store.conversations.has(data.conversationId)) return sync.discover(data.conversationId);
       store.changeConversation(data.conversationId, lastMessage ? { ...rest, lastMessage } : rest);
       if (rest.ownerId || rest.settings) sync.refresh(data.conversationId);

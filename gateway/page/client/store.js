@@ -26,6 +26,8 @@ export class Store extends Emitter {
   members = new Map();
   /** Conversation id → user id → highest number read. */
   reads = new Map();
+  /** Conversations that were left, ended or hidden since the page was loaded. */
+  #dropped = new Set();
   #users = new Map();
   #timelines = new Map();
   #typing = new Map();
@@ -45,6 +47,7 @@ export class Store extends Emitter {
     if (older && (!newer || older.seqId > newer.seqId)) merged.lastMessage = older;
     merged.lastSeqId = Math.max(held?.lastSeqId ?? 0, conversation.lastSeqId ?? 0);
     this.conversations.set(conversation.id, merged);
+    this.#dropped.delete(conversation.id);
     for (const user of [merged.peer, merged.lastMessage?.sender]) if (user) this.putUser(user);
     this.emit("list");
     this.emit("timeline", conversation.id);
@@ -60,9 +63,14 @@ export class Store extends Emitter {
 
   dropConversation(id) {
     if (!this.conversations.delete(id)) return;
+    this.#dropped.add(id);
     this.#timelines.delete(id);
     this.members.delete(id);
     this.emit("list");
+  }
+
+  wasDropped(id) {
+    return this.#dropped.has(id);
   }
 
   /** The world room first, then the newest activity. */

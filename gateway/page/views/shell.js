@@ -56,7 +56,7 @@ function title(store) {
 /** The address names a conversation that is not in the list: it may be new, gone, or somebody else's. */
 async function leaveUnknown(client, id) {
   try {
-    await client.sync.discover(id);
+    if (!client.store.wasDropped(id)) await client.sync.discover(id);
   } catch {
     return;
   }
