@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gochat_infra::rpc::{self, Channel};
 use gochat_proto::codes::ErrorCode;
-use gochat_proto::common::v1::{Conversation, ConversationMember, ConversationType, Pagination, User, UserInfo};
+use gochat_proto::common::v1::{Conversation, ConversationMember, ConversationType, User, UserInfo};
 use gochat_proto::failure::Failure;
 use gochat_proto::ids::ConversationId;
 use gochat_proto::im::repo::v1 as repo;
@@ -26,10 +26,8 @@ const CALL_DEADLINE: Duration = Duration::from_secs(3);
 const USERS_MAX: usize = 500;
 /// Users whose presence is asked for in one call (spec 03 §4.4).
 const PRESENCE_MAX: usize = 1_000;
-/// Conversations listed in one call.
-const CONVERSATIONS_PAGE: i32 = 100;
 /// Single chats of one user whose peers hear of the user's presence at most: those last active.
-const PEERS_MAX: usize = 200;
+const PEERS_MAX: i32 = 200;
 
 /// One client a service. Cheap to clone, which a call does.
 #[derive(Clone)]
@@ -213,30 +211,15 @@ impl Repo {
         Ok(self.friendships.clone().get_friend_ids(request).await?.into_inner().friend_ids)
     }
 
-    /// Ids of a user's conversations of one type, those last active, at most `max`.
+    /// Ids of a user's conversations of one type, those last active, at most `limit`, 500 in any case.
     pub(crate) async fn conversation_ids(
         &self,
         user_id: &str,
         kind: ConversationType,
-        max: usize,
+        limit: i32,
     ) -> Result<Vec<String>, Status> {
-        let mut ids = Vec::new();
-        for page in 1.. {
-            let request = ask(repo::GetUserConversationsWithDetailsRequest {
-                user_id: user_id.to_owned(),
-                pagination: Some(Pagination { page, page_size: CONVERSATIONS_PAGE, ..Pagination::default() }),
-                type_filter: kind as i32,
-                ..repo::GetUserConversationsWithDetailsRequest::default()
-            });
-            let answer = self.conversations.clone().get_user_conversations_with_details(request).await?.into_inner();
-            let has_more = answer.pagination.is_some_and(|pagination| pagination.has_more);
-            ids.extend(answer.conversations.into_iter().map(|conversation| conversation.id));
-            if !has_more || ids.len() >= max {
-                break;
-            }
-        }
-        ids.truncate(max);
-        Ok(ids)
+        let request = ask(repo::ListConversationIdsRequest { user_id: user_id.to_owned(), r#type: kind as i32, limit });
+        Ok(self.conversations.clone().list_conversation_ids(request).await?.into_inner().conversation_ids)
     }
 
     /// Whom a user has single chats with, those last active.

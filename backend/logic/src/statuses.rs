@@ -16,7 +16,7 @@ use crate::repo::{Repo, ask};
 /// Users asked about in one call.
 pub(crate) const USERS_MAX: usize = 100;
 /// Groups of the asking user that are looked through for others: those last active.
-const GROUPS_MAX: usize = 50;
+const GROUPS_MAX: i32 = 50;
 /// Groups looked through at the same time.
 const CONCURRENT: usize = 8;
 

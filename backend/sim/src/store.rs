@@ -338,6 +338,10 @@ impl ConversationStore for MemoryStore {
         not_simulated()
     }
 
+    async fn conversation_ids(&self, _user: i64, _kind: i32, _limit: i64) -> Result<Vec<String>> {
+        not_simulated()
+    }
+
     async fn unread_counts(&self, _user: i64, _conversations: &[String]) -> Result<Vec<(String, i64)>> {
         not_simulated()
     }

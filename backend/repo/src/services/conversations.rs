@@ -235,6 +235,17 @@ impl ConversationService for Conversations {
         Ok(Response::new(GetUnreadCountResponse { unread_count }))
     }
 
+    async fn list_conversation_ids(
+        &self,
+        request: Request<ListConversationIdsRequest>,
+    ) -> Result<Response<ListConversationIdsResponse>, Status> {
+        let request = request.into_inner();
+        let user = convert::id(&request.user_id, "user_id")?;
+        let limit = i64::from(request.limit).clamp(1, CONVERSATIONS_MAX as i64);
+        let conversation_ids = self.store.conversation_ids(user, request.r#type, limit).await.map_err(fail::store)?;
+        Ok(Response::new(ListConversationIdsResponse { conversation_ids }))
+    }
+
     async fn batch_get_unread_counts(
         &self,
         request: Request<BatchGetUnreadCountsRequest>,

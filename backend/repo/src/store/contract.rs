@@ -401,6 +401,9 @@ async fn lists_and_pointers(store: &dyn Store) {
     counts.sort_unstable();
     assert_eq!(counts, [("single_1_2".to_owned(), 0), ("single_1_3".to_owned(), 100)]);
     assert_eq!(store.unread_counts(2, &["single_1_2".into()]).await.unwrap(), [("single_1_2".to_owned(), 1)]);
+    assert!(store.conversation_ids(1, 1, 10).await.unwrap().contains(&"single_1_2".to_owned()));
+    assert_eq!(store.conversation_ids(2, 1, 1).await.unwrap().len(), 1, "of two, at most one");
+    assert!(store.conversation_ids(2, 2, 10).await.unwrap().is_empty(), "of another kind");
 }
 
 async fn refresh_tokens(store: &dyn Store) {

@@ -54,6 +54,9 @@ pub trait ConversationStore: Send + Sync + 'static {
     /// Where a member has read up to; `None` for who is no member.
     async fn read_pointer(&self, user: i64, conversation: &str) -> Result<Option<ReadPointer>>;
 
+    /// Ids of a user's conversations of one kind, last active first.
+    async fn conversation_ids(&self, user: i64, kind: i32, limit: i64) -> Result<Vec<String>>;
+
     /// Unread counts of a user's conversations, up to [`UNREAD_SHOWN_MAX`] each, in one statement; no ids mean all.
     async fn unread_counts(&self, user: i64, conversations: &[String]) -> Result<Vec<(String, i64)>>;
 }

@@ -157,6 +157,20 @@ impl ConversationStore for SqliteStore {
         row.map(|row| Ok(ReadPointer { last_read_seq: col(&row, 0)?, updated_at_ms: col(&row, 1)? })).transpose()
     }
 
+    async fn conversation_ids(&self, user: i64, kind: i32, limit: i64) -> Result<Vec<String>> {
+        let rows = sqlx::query(
+            "SELECT c.id FROM conversation_members m JOIN conversations c ON c.key = m.conversation_key \
+             WHERE m.user_id = ? AND c.type = ? AND c.dissolved_at = 0 ORDER BY c.active_at DESC LIMIT ?",
+        )
+        .bind(user)
+        .bind(kind)
+        .bind(limit)
+        .fetch_all(&self.inner.readers)
+        .await
+        .map_err(|e| self.inner.fail(e))?;
+        rows.iter().map(|row| col(row, 0)).collect()
+    }
+
     async fn unread_counts(&self, user: i64, conversations: &[String]) -> Result<Vec<(String, i64)>> {
         let wanted = serde_json::to_string(conversations).map_err(|e| StoreError::Broken(e.to_string()))?;
         let rows = sqlx::query(
