@@ -1,5 +1,6 @@
 //! Pairs of talkers who keep 16 messages in flight over as many sessions as the server's deaths make necessary, a
-//! watcher who holds every `complete: true` against what was acknowledged before it asked, two groups, and the final audit.
+//! watcher who holds every `complete: true` against what was acknowledged before it asked, some groups, and the final
+//! audit.
 
 use super::chat::{Ended, Session, Talker};
 use super::groups::Group;
@@ -20,7 +21,7 @@ const WATCHERS: u64 = 4;
 
 /// Where the server is right now, if it is.
 #[derive(Default)]
-pub(super) struct Whereabouts {
+pub struct Whereabouts {
     at: Mutex<Option<SocketAddr>>,
     changed: Condvar,
 }
@@ -68,8 +69,8 @@ impl Load {
                 load.talkers.push(Arc::new(Mutex::new(Talker::new(user, conversation.clone()))));
             }
         }
-        // Of one the members are pushed to one by one, of the other each gateway knows them.
-        for (name, members) in [("small", 3), ("large", 22)] {
+        // Of the small ones the members are pushed to one by one, of the large one each gateway knows them.
+        for (name, members) in [("small", 3), ("other", 3), ("large", 22)] {
             load.groups.push(Arc::new(Group::new(&api, name, members)));
         }
         load.whereabouts.set(Some(server.http));

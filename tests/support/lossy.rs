@@ -27,6 +27,8 @@ enum Change {
 
 #[derive(Default)]
 struct File {
+    /// Only its name lives here, the kernel does the rest.
+    is_socket: bool,
     live: Vec<u8>,
     synced: Vec<u8>,
     pending: Vec<Change>,
@@ -128,12 +130,20 @@ fn apply_name(names: &mut BTreeMap<Place, u64>, change: Named) {
     }
 }
 
+fn kind_of(content: Option<&File>) -> FileType {
+    match content {
+        Some(file) if file.is_socket => FileType::Socket,
+        Some(_) => FileType::RegularFile,
+        None => FileType::Directory,
+    }
+}
+
 impl State {
     fn attr(&self, ino: u64) -> Option<FileAttr> {
         let content = self.files.get(&ino)?;
         let size = content.as_ref().map_or(0, |file| file.live.len() as u64);
-        let (kind, perm) =
-            if content.is_some() { (FileType::RegularFile, 0o600) } else { (FileType::Directory, 0o700) };
+        let kind = kind_of(content.as_ref());
+        let perm = if kind == FileType::Directory { 0o700 } else { 0o600 };
         let time: SystemTime = UNIX_EPOCH;
         Some(FileAttr {
             ino: INodeNo(ino),
@@ -248,6 +258,21 @@ impl Filesystem for LossyDisk {
 
     fn mkdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, _mode: u32, _umask: u32, reply: ReplyEntry) {
         let attr = self.0.lock().unwrap().make(parent, name, None);
+        reply.entry(&TTL, &attr, Generation(0));
+    }
+
+    fn mknod(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        _rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let is_socket = rustix::fs::FileType::from_raw_mode(mode) == rustix::fs::FileType::Socket;
+        let attr = self.0.lock().unwrap().make(parent, name, Some(File { is_socket, ..File::default() }));
         reply.entry(&TTL, &attr, Generation(0));
     }
 
@@ -374,7 +399,7 @@ impl Filesystem for LossyDisk {
         let state = self.0.lock().unwrap();
         let entries = state.names.iter().filter(|((parent, _), _)| *parent == ino.0);
         for (n, ((_, name), child)) in entries.enumerate().skip(offset as usize) {
-            let kind = if state.files[child].is_some() { FileType::RegularFile } else { FileType::Directory };
+            let kind = kind_of(state.files[child].as_ref());
             if reply.add(INodeNo(*child), n as u64 + 1, kind, name) {
                 break;
             }
