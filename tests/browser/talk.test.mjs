@@ -31,10 +31,13 @@ test("two people register, become friends and talk both ways", async () => {
   await ann.page.getByText("bob is typing…").waitFor();
   await bob.field.press("Enter");
   await ann.sees("Hi");
-  await ann.page.getByText("bob is typing…").waitFor({ state: "detached" }).catch(() => {});
+  await until("nobody types any more", async () => (await ann.page.locator(".typing-line").textContent()) === "");
   await ann.state("Hello Bob", "Read");
   assert.deepEqual(await ann.texts(), ["Hello Bob", "Hi"]);
   assert.deepEqual(await bob.texts(), ["Hello Bob", "Hi"]);
+  await until("the read mark is kept", () => ann.page.evaluate(() => Object.keys(localStorage).some((key) => key.startsWith("gochat.reads."))));
+  await ann.page.reload();
+  await ann.state("Hello Bob", "Read");
 
   for (const person of [ann, bob]) person.isContent();
   await Promise.all([ann.close(), bob.close()]);

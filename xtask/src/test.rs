@@ -1,5 +1,6 @@
 //! Every test, and what it ran on. Installs the one foreign client that does not come with cargo.
 
+use crate::browser;
 use crate::process::{Outcome, Step, tools_dir};
 use clap::Args;
 use std::path::PathBuf;
@@ -21,14 +22,24 @@ pub(crate) struct Options {
     /// Replay one seed of the kill test or the simulation
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
+    /// Only the tests of the page, in a browser
+    #[arg(long)]
+    browser: bool,
+    /// Take the pictures of the documentation anew
+    #[arg(long)]
+    pictures: bool,
 }
 
-/// Builds and runs all tests of the workspace, then those that need the installed client.
+/// Builds and runs all tests of the workspace, then those that need the installed client and a browser.
 pub(crate) fn run(options: &Options) -> Outcome {
+    if options.browser {
+        return browser::run(options.pictures);
+    }
     let python = python_client()?;
     options.apply(Step::cargo("tests", ["test", "--workspace", "--locked"])).run()?;
     let foreign = ["test", "--locked", "--package", "gochat", "--test", "foreign_client", "--", "--ignored"];
     options.apply(Step::cargo("foreign client", foreign)).env("GOCHAT_TEST_PYTHON", &python).run()?;
+    browser::run(options.pictures)?;
     print_components(options);
     Ok(())
 }
@@ -58,7 +69,8 @@ fn print_components(options: &Options) {
     println!("  coord    in process");
     println!("  store    SQLite");
     println!("  reactor  io_uring, epoll and the simulated one, kernel {}", kernel.trim());
-    println!("  clients  tungstenite; {PYTHON_CLIENT} on Python");
+    println!("  clients  tungstenite; {PYTHON_CLIENT} on Python; the page");
+    println!("  browser  {}", browser::COMPONENTS);
     let note = if options.embedded { "as asked with --embedded" } else { "all there are in this version" };
     println!("  components of a cluster: none, {note}");
 }

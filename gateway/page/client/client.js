@@ -8,6 +8,7 @@ import { Failure } from "./errors.js";
 import { handlers } from "./frames.js";
 import { Outbox } from "./outbox.js";
 import { Reading } from "./reading.js";
+import { Reads } from "./reads.js";
 import { Shelf } from "./shelf.js";
 import { Socket } from "./socket.js";
 import { Store } from "./store.js";
@@ -35,7 +36,7 @@ export class Client extends Emitter {
     super();
     this.session = session;
     this.api = new Api(session);
-    this.store = new Store(session.user);
+    this.store = new Store(session.user, new Reads(session.user.id));
     this.socket = new Socket(session, this.api.ticket);
     const send = (type, data) => this.socket.send(type, data);
     this.outbox = new Outbox(session.user.id, new Shelf(), send);

@@ -24,17 +24,18 @@ export class Store extends Emitter {
   presence = new Map();
   /** Conversation id → members, as far as they were fetched. */
   members = new Map();
-  /** Conversation id → user id → highest number read. */
-  reads = new Map();
   /** Conversations that were left, ended or hidden since the page was loaded. */
   #dropped = new Set();
   #users = new Map();
   #timelines = new Map();
   #typing = new Map();
+  #reads;
 
-  constructor(me) {
+  /** `reads` keeps how far others have read. */
+  constructor(me, reads) {
     super();
     this.me = me;
+    this.#reads = reads;
   }
 
   // Conversations
@@ -147,17 +148,12 @@ export class Store extends Emitter {
 
   /** Somebody has read up to a number. */
   putRead(conversationId, userId, seqId) {
-    const all = this.reads.get(conversationId) ?? new Map();
-    this.reads.set(conversationId, all);
-    if (seqId <= (all.get(userId) ?? 0)) return;
-    all.set(userId, seqId);
-    this.emit("reads", conversationId);
+    if (this.#reads.put(conversationId, userId, seqId)) this.emit("reads", conversationId);
   }
 
   /** Ids of others who have read this number. */
   readersOf(conversationId, seqId) {
-    const all = this.reads.get(conversationId) ?? new Map();
-    return [...all].filter(([userId, read]) => read >= seqId && userId !== this.me.id).map(([userId]) => userId);
+    return this.#reads.of(conversationId, seqId).filter((userId) => userId !== this.me.id);
   }
 
   // People

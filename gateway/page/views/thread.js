@@ -241,11 +241,11 @@ function indexFrom(rows, seqId) {
   return low;
 }
 
-/** Number of the first of the last `count` messages of others; 0 when nothing is unread. */
+/** Number of the first of the last `count` messages of others; 0 when nothing is unread. Who writes has read what is above. */
 function firstUnread(rows, count, myId) {
   let first = 0;
-  for (let at = rows.length - 1; at >= 0 && count > 0; at -= 1) {
-    if (rows[at].senderId === myId || rows[at].messageType === 4) continue;
+  for (let at = rows.length - 1; at >= 0 && count > 0 && rows[at].senderId !== myId; at -= 1) {
+    if (rows[at].messageType === 4) continue;
     first = rows[at].seqId;
     count -= 1;
   }
