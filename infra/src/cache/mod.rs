@@ -162,7 +162,8 @@ pub trait Cache: Send + Sync + 'static {
     /// Starts counters and raises bounds after SQL has reserved them. Ignored for another incarnation.
     async fn reserve(&self, incarnation: u64, reservations: Vec<Reservation>) -> Result<(), CacheError>;
 
-    /// The store holds these claims now (conversation, key): they may be forgotten after `keep`.
+    /// The store holds these claims now (conversation, key), or nothing was appended under them: they may be forgotten after
+    /// `keep`. Zero: they are forgotten when this returns.
     async fn release_claims(&self, claims: Vec<(String, Bytes)>, keep: Duration) -> Result<(), CacheError>;
 
     /// Highest number handed out per conversation; `None` where the cache knows no counter.

@@ -342,6 +342,14 @@ async fn claim_lifetimes(subject: &Subject) {
     (subject.advance)(60 * MINUTE).await;
     let after = vec![ask("kept", 1, 8), ask("released", 1, 9)];
     assert_eq!(numbers(claim(subject, "t", 1, 2, after).await), [(1, false), (3, true)]);
+    reserve(subject, "void", 0, 100).await;
+    assert_eq!(
+        numbers(claim(subject, "void", 1, 0, vec![ask("a", 1, 5), ask("b", 1, 6)]).await),
+        [(1, true), (2, true)]
+    );
+    subject.cache.release_claims(vec![(key("void"), Bytes::from("a"))], Duration::ZERO).await.unwrap();
+    let again = vec![ask("b", 1, 7), ask("a", 1, 8)];
+    assert_eq!(numbers(claim(subject, "void", 1, 2, again).await), [(2, false), (3, true)], "gone at once");
     subject.cache.release_claims(vec![(key("t"), Bytes::from("kept"))], 48 * 60 * MINUTE).await.unwrap();
     (subject.advance)(25 * 60 * MINUTE).await;
     let standing = claim(subject, "t", 1, 3, vec![ask("kept", 1, 10)]).await;

@@ -9,6 +9,7 @@ use crate::store::StoreError;
 use crate::store::conversation::Roster;
 use crate::store::pipeline::StoredRow;
 use crate::store::user::User;
+use bytes::Bytes;
 use gochat_infra::cache::{CacheError, ClaimRequest, Claimed, SequenceRequest};
 use gochat_proto::bus::v1::{Sender, StreamKind};
 use gochat_proto::codes::ErrorCode;
@@ -56,6 +57,8 @@ pub(super) struct Probe {
 /// One batch on its way.
 pub(super) struct Batch<'a> {
     pub(super) conversations: Vec<Work<'a>>,
+    /// Conversations and keys of what a rule refused: a claim that stands under one belongs to nothing that was appended.
+    void_claims: Vec<(String, Bytes)>,
 }
 
 /// The batch's items of one conversation.
@@ -84,11 +87,7 @@ impl Work<'_> {
     }
 
     fn message_key<'b>(&'b self, item: &'b PrepareItem) -> MessageKey<'b> {
-        MessageKey {
-            conversation: &self.asked.conversation_id,
-            sender_id: item.sender_id,
-            client_msg_id: item.client_msg_id.as_bytes(),
-        }
+        key_of(self.asked, item)
     }
 }
 
@@ -109,7 +108,7 @@ impl<'a> Batch<'a> {
             let items = asked.items.iter().map(|_| fate()).collect();
             Work { asked, roster, floor: asked.top_seq, items }
         };
-        Ok(Batch { conversations: request.conversations.iter().map(work).collect() })
+        Ok(Batch { conversations: request.conversations.iter().map(work).collect(), void_claims: Vec::new() })
     }
 
     pub(super) fn keys(&self) -> Vec<i64> {
@@ -186,6 +185,7 @@ impl<'a> Batch<'a> {
                 let speaker = people.speaker(roster, asked.sender_id);
                 if let Err(code) = rules::may_send(roster, speaker, asked.kind(), asked.created_at_ms) {
                     *item = refusal(code);
+                    self.void_claims.push(claim_of(work.asked, asked));
                 }
             }
         }
@@ -210,6 +210,7 @@ impl<'a> Batch<'a> {
                     let judged = rules::may_recall(roster, speaker, target, author, asked.created_at_ms);
                     if let (Err(code), false) = (judged, waits) {
                         *item = refusal(code);
+                        self.void_claims.push(claim_of(work.asked, asked));
                     }
                 }
                 if waits {
@@ -218,6 +219,13 @@ impl<'a> Batch<'a> {
                 }
             }
         }
+    }
+
+    /// Claims that have to go before the answer does (B4). A batch may be asked again: it may have been claimed when it was
+    /// asked first and be refused now, and a later resend would then be acknowledged though nothing was ever appended. What
+    /// was appended does not stand here: the store, or the writer's memory, answers for it before the rules do.
+    pub(super) fn take_void_claims(&mut self) -> Vec<(String, Bytes)> {
+        std::mem::take(&mut self.void_claims)
     }
 
     pub(super) fn is_open(&self, conversation: usize) -> bool {
@@ -306,6 +314,19 @@ impl Work<'_> {
             member_count: roster.member_count,
         }
     }
+}
+
+fn key_of<'b>(conversation: &'b PrepareConversation, item: &'b PrepareItem) -> MessageKey<'b> {
+    MessageKey {
+        conversation: &conversation.conversation_id,
+        sender_id: item.sender_id,
+        client_msg_id: item.client_msg_id.as_bytes(),
+    }
+}
+
+/// Where the cache keeps an item's claim.
+fn claim_of(conversation: &PrepareConversation, item: &PrepareItem) -> (String, Bytes) {
+    (conversation.conversation_id.clone(), key_of(conversation, item).in_conversation())
 }
 
 fn profile(user: &User) -> Sender {

@@ -11,6 +11,7 @@ use gochat_proto::codes::ErrorCode;
 use gochat_proto::im::repo::v1::{PrepareMessagesRequest, PrepareMessagesResponse};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Reservation, script, and once more when the cache lost its counters in between.
 const SCRIPT_ROUNDS_MAX: usize = 4;
@@ -37,6 +38,10 @@ impl Preparer {
         let people = People::of(&request, &rosters, &self.directory, &*self.store).await?;
         batch.judge_speakers(&people);
         batch.judge_recalls(&people, request.targets_final);
+        let void = batch.take_void_claims();
+        if !void.is_empty() {
+            self.cache.release_claims(void, Duration::ZERO).await?;
+        }
         if let Some(incarnation) = self.claim(&mut batch, &request).await? {
             return Ok(PrepareMessagesResponse { incarnation, conversations: Vec::new() });
         }

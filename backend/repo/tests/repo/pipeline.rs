@@ -81,6 +81,24 @@ async fn strangers_and_disabled_users_are_refused_and_claim_nothing() {
     assert_eq!(outcomes(&bench.prepared(writer, CHAT, 0, &[(3, 1, "b", "x")]).await), [(Outcome::Fresh, 2)]);
 }
 
+/// Asked again, as after an answer that was lost, it is refused; what its sender sends again later is another record.
+#[tokio::test(flavor = "multi_thread")]
+async fn b4_a_claim_ends_when_its_record_is_refused_after_all() {
+    use gochat_proto::common::v1::UserStatus::{Disabled, Normal};
+    let bench = Bench::new().await;
+    let writer = bench.draw().await;
+    let asked: [Asked<'_>; 2] = [(5, 1, "a", "x"), (6, 2, "a", "y")];
+    let lost = bench.prepared(writer, CHAT, 0, &asked).await;
+    assert_eq!(outcomes(&lost), [(Outcome::Fresh, 1), (Outcome::Fresh, 2)]);
+    set_status(&bench, Disabled).await;
+    let again = bench.prepared(writer, CHAT, 0, &asked).await;
+    assert_eq!(refusals(&again[..1]), [ErrorCode::UserDisabled.number()]);
+    assert_eq!(outcomes(&again[1..]), [(Outcome::Known, 2)], "nobody else's claim ends");
+    set_status(&bench, Normal).await;
+    let resent = bench.prepared(writer, CHAT, 2, &[(9, 1, "a", "x")]).await;
+    assert_eq!(outcomes(&resent), [(Outcome::Fresh, 3)], "known, it would be acknowledged and never stored");
+}
+
 async fn set_status(bench: &Bench, status: gochat_proto::common::v1::UserStatus) {
     let update = UpdateUserRequest {
         user_id: "1".into(),

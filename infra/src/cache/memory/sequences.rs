@@ -88,8 +88,11 @@ impl Sequences {
     pub(super) fn release(&self, conversation: &str, key: &[u8], keep: Duration, now_ms: u64) {
         let mut shard = self.shard(conversation);
         shard.sweep_if_due(now_ms);
-        let claim = shard.conversations.get_mut(conversation).and_then(|conversation| conversation.claims.get_mut(key));
-        if let Some(claim) = claim {
+        let Some(conversation) = shard.conversations.get_mut(conversation) else { return };
+        if keep.is_zero() {
+            // Whole seconds, rounded up, would keep it for a moment.
+            conversation.claims.remove(key);
+        } else if let Some(claim) = conversation.claims.get_mut(key) {
             claim.expires_s = claim.expires_s.min(expiry(keep, now_ms));
         }
     }
