@@ -117,6 +117,10 @@ impl Logs {
         Some(first)
     }
 
+    fn is_durable(&self, topic: &str) -> bool {
+        locked(&self.state).topics.get(topic).is_some_and(|t| t.durability == Durability::Durable)
+    }
+
     fn sync(&self) {
         let mut state = locked(&self.state);
         state.synced = state.file.len();
@@ -196,7 +200,7 @@ impl Bus for SimBus {
             return Err(lost());
         }
         let first = self.logs.write(topic, partition, records).ok_or_else(|| Self::unknown(topic, partition))?;
-        if is_persist {
+        if self.logs.is_durable(topic) {
             chaos.jitter().await;
             self.logs.sync();
         }

@@ -15,6 +15,8 @@ use gochat_repo::store::pipeline::{
 use prost::Message as _;
 use tokio::sync::OwnedMutexGuard;
 
+use crate::Broken;
+use crate::chaos::locked;
 use crate::tables::{Database, Row, Tables};
 
 /// A running transaction. Only one runs at a time.
@@ -73,6 +75,7 @@ impl MemoryTx {
                 identity,
                 kind: row.kind,
                 content: row.content.to_owned(),
+                was: row.content.to_owned(),
                 extra: row.extra.to_owned(),
                 deleted: false,
             },
@@ -129,6 +132,9 @@ impl PersistTx for MemoryTx {
     }
 
     async fn recall_messages(&mut self, messages: &[(i64, i64)]) -> Result<()> {
+        if locked(&self.database.inner).broken == Some(Broken::RecallsForgotten) {
+            return Ok(());
+        }
         for (conversation, id) in messages {
             if let Some(row) = self.tables.rows.get_mut(id).filter(|row| row.identity.conversation == *conversation) {
                 row.deleted = true;

@@ -8,6 +8,7 @@ use gochat_logic::OmittedRules;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::Broken;
 use crate::chaos::Place;
 use crate::world::{TASK, World};
 
@@ -75,8 +76,8 @@ const EMBEDDED: [Fault; 7] = [
 ];
 
 /// Runs one seed. Answers with its story, or with its violations and then the story. Call on a current-thread runtime with paused time.
-pub async fn run(seed: u64, without: OmittedRules) -> Result<Vec<String>, Vec<String>> {
-    let mut world = World::new(seed, without).map_err(|e| vec![e])?;
+pub async fn run(seed: u64, without: OmittedRules, broken: Option<Broken>) -> Result<Vec<String>, Vec<String>> {
+    let mut world = World::new(seed, without, broken).map_err(|e| vec![e])?;
     let clients = world.clients();
     let mut readers = JoinSet::new();
     world.watch(&mut readers);

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use gochat_proto::events::{Event, EventBody};
 use gochat_repo::store::conversation::{
     Access, Conversation, Head, Info, ListQuery, ListedConversation, Member, MemberQuery, NewConversation, Profile,
     RaisePointer, RaisedPointer, ReadPointer, Roster,
@@ -22,10 +23,12 @@ use gochat_repo::store::token::{ConsumeToken, Consumed, Family, NewRefreshToken,
 use gochat_repo::store::upkeep::{Backlog, Frozen};
 use gochat_repo::store::user::{Membership, NewUser, Status, User, UserChange};
 use gochat_repo::store::{
-    ConversationStore, GroupStore, MessageStore, PipelineStore, Result, StoreError, TokenStore, UpkeepStore, UserStore,
+    ConversationStore, GroupStore, MessageStore, Noun, PipelineStore, Result, StoreError, TokenStore, UpkeepStore,
+    UserStore,
 };
 use tokio::sync::{OwnedMutexGuard, watch};
 
+use crate::Broken;
 use crate::chaos::{Chaos, Fate, locked};
 use crate::persist_tx::MemoryTx;
 use crate::tables::{Database, Inner, Row, StoredConversation, lost};
@@ -35,6 +38,8 @@ use crate::tables::{Database, Inner, Row, StoredConversation, lost};
 pub(crate) struct MemoryStore {
     pub(crate) database: Arc<Database>,
     writer: Arc<tokio::sync::Mutex<()>>,
+    /// Of the machine when this was opened.
+    life: u64,
 }
 
 fn not_simulated<T>() -> Result<T> {
@@ -43,16 +48,57 @@ fn not_simulated<T>() -> Result<T> {
 
 impl MemoryStore {
     /// A store with conversations: text id and members, keys from 1.
-    pub(crate) fn new(chaos: Arc<Chaos>, conversations: Vec<(String, Vec<i64>)>) -> MemoryStore {
-        let mut inner = Inner::default();
+    pub(crate) fn new(
+        chaos: Arc<Chaos>,
+        conversations: Vec<(String, Vec<i64>)>,
+        broken: Option<Broken>,
+    ) -> MemoryStore {
+        let mut inner = Inner { broken, ..Inner::default() };
         for (key, (id, members)) in (1..).zip(conversations) {
             let head = Head { key, ..Head::default() };
-            inner.tables.conversations.insert(key, StoredConversation { id, members, head });
+            inner
+                .tables
+                .conversations
+                .insert(key, StoredConversation { id, size: members.len() as i64, members, version: 1, head });
         }
         MemoryStore {
             database: Arc::new(Database { inner: Mutex::new(inner), chaos, commits: watch::Sender::new(0) }),
             writer: Arc::default(),
+            life: 0,
         }
+    }
+
+    /// The machine has died: the store as its next life opens it.
+    pub(crate) fn reopened(&self) -> MemoryStore {
+        let mut inner = locked(&self.database.inner);
+        inner.life += 1;
+        MemoryStore { life: inner.life, ..self.clone() }
+    }
+
+    /// Changes the members of a conversation, with the event, in a commit that survives a failover.
+    async fn change_members<T>(
+        &self,
+        conversation: &str,
+        change: impl FnOnce(&mut Vec<i64>) -> Result<(T, Option<EventBody>)>,
+    ) -> Result<T> {
+        let changed = self
+            .write(|inner| {
+                let stored = inner.tables.by_id(conversation).ok_or(StoreError::Missing(Noun::Conversation))?;
+                let (key, mut members) = (stored.head.key, stored.members.clone());
+                let (answer, body) = change(&mut members)?;
+                if let Some(body) = body {
+                    let event = event(conversation, body);
+                    let before = inner.before_last.as_ref().map_or(0, |tables| tables.outbox_next);
+                    let id = inner.tables.outbox_next.max(before) + 1;
+                    for tables in std::iter::once(&mut inner.tables).chain(inner.before_last.as_mut()) {
+                        tables.change_members(key, members.clone(), event.clone(), id);
+                    }
+                }
+                Ok(answer)
+            })
+            .await?;
+        self.database.commits.send_modify(|commits| *commits += 1);
+        changed
     }
 
     /// The primary is lost and a replica takes over that has not seen the last transaction.
@@ -73,7 +119,7 @@ impl MemoryStore {
         let _writer = self.writer.lock().await;
         self.database.chaos.jitter().await;
         let fate = self.database.chaos.fate(None);
-        if fate == Fate::Refused {
+        if fate == Fate::Refused || locked(&self.database.inner).life != self.life {
             return Err(lost());
         }
         let result = change(&mut locked(&self.database.inner));
@@ -180,7 +226,8 @@ impl PipelineStore for MemoryStore {
     async fn delete_outbox(&self, ids: &[i64]) -> Result<()> {
         self.write(|inner| {
             inner.before_last = Some(inner.tables.clone());
-            inner.tables.outbox.retain(|id, _| !ids.contains(id));
+            let forgets = inner.broken == Some(Broken::EventsForgotten);
+            inner.tables.outbox.retain(|id, _| !forgets && !ids.contains(id));
         })
         .await
     }
@@ -247,7 +294,7 @@ impl ConversationStore for MemoryStore {
                 .map(|c| Conversation {
                     head: c.head,
                     id: c.id.clone(),
-                    kind: 1,
+                    kind: c.kind(),
                     info: Info::default(),
                     owner_id: 0,
                     member_count: c.members.len() as i32,
@@ -265,14 +312,21 @@ impl ConversationStore for MemoryStore {
         self.read(|inner| {
             let known = ids.iter().filter_map(|id| inner.tables.by_id(id));
             known
-                .map(|c| Roster {
-                    id: c.id.clone(),
-                    key: c.head.key,
-                    kind: 1,
-                    membership_version: 1,
-                    members: c.members.clone(),
-                    member_count: c.members.len() as i32,
-                    ..Roster::default()
+                .map(|c| {
+                    let members = match inner.broken {
+                        // As if nobody had ever gone.
+                        Some(Broken::RostersOfBefore) => c.everybody(),
+                        _ => c.members.clone(),
+                    };
+                    Roster {
+                        id: c.id.clone(),
+                        key: c.head.key,
+                        kind: c.kind(),
+                        membership_version: c.version,
+                        member_count: members.len() as i32,
+                        members,
+                        ..Roster::default()
+                    }
                 })
                 .collect()
         })
@@ -347,6 +401,18 @@ impl ConversationStore for MemoryStore {
     }
 }
 
+fn event(conversation: &str, body: EventBody) -> Event {
+    Event {
+        event_id: String::new(),
+        timestamp: 0,
+        conversation_id: conversation.to_owned(),
+        user_id: String::new(),
+        friend_id: String::new(),
+        operator_id: String::new(),
+        body,
+    }
+}
+
 fn user(id: i64) -> User {
     User {
         id,
@@ -362,12 +428,40 @@ fn user(id: i64) -> User {
 
 #[async_trait]
 impl GroupStore for MemoryStore {
-    async fn add_members(&self, _add: AddMembers) -> Result<AddedMembers> {
-        not_simulated()
+    async fn add_members(&self, add: AddMembers) -> Result<AddedMembers> {
+        self.change_members(&add.conversation, |members| {
+            let (existing, added): (Vec<i64>, Vec<i64>) = add.users.iter().partition(|user| members.contains(user));
+            members.extend(&added);
+            members.sort_unstable();
+            let member_count = members.len() as i32;
+            let body = (!added.is_empty()).then(|| EventBody::MembersAdded {
+                kind: 2,
+                added_user_ids: added.iter().map(i64::to_string).collect(),
+                added_by: add.operator.to_string(),
+                member_count,
+                version: 0,
+            });
+            Ok((AddedMembers { added, existing, rejected: Vec::new(), member_count }, body))
+        })
+        .await
     }
 
-    async fn remove_member(&self, _remove: RemoveMember) -> Result<i32> {
-        not_simulated()
+    async fn remove_member(&self, remove: RemoveMember) -> Result<i32> {
+        self.change_members(&remove.conversation, |members| {
+            let at = members.binary_search(&remove.user).map_err(|_| StoreError::Missing(Noun::Member))?;
+            members.remove(at);
+            let member_count = members.len() as i32;
+            let body = EventBody::MemberRemoved {
+                kind: 2,
+                removed_user_id: remove.user.to_string(),
+                removed_by: remove.operator.to_string(),
+                reason: remove.reason.clone(),
+                member_count,
+                version: 0,
+            };
+            Ok((member_count, Some(body)))
+        })
+        .await
     }
 
     async fn update_member(&self, _update: UpdateMember) -> Result<()> {
@@ -550,12 +644,14 @@ impl RoomStore for MemoryStore {
         not_simulated()
     }
 
-    async fn room_size(&self, _conversation: &str) -> Result<Option<RoomSize>> {
-        not_simulated()
+    async fn room_size(&self, conversation: &str) -> Result<Option<RoomSize>> {
+        let size = |c: &StoredConversation| RoomSize { is_world: false, member_count: c.members.len() as i32 };
+        self.read(|inner| inner.tables.by_id(conversation).map(size)).await
     }
 
-    async fn room_members(&self, _conversation: &str) -> Result<Option<RoomMembers>> {
-        not_simulated()
+    async fn room_members(&self, conversation: &str) -> Result<Option<RoomMembers>> {
+        let members = |c: &StoredConversation| RoomMembers { version: c.version, members: c.members.clone() };
+        self.read(|inner| inner.tables.by_id(conversation).map(members)).await
     }
 
     async fn room_versions(&self, _conversations: &[String]) -> Result<HashMap<String, i64>> {

@@ -12,7 +12,8 @@ use gochat_infra::coord::local::LocalCoord;
 use gochat_infra::rpc::{Channel, RpcOptions};
 use gochat_infra::uid::Snowflake;
 use gochat_logic::{Logic, LogicConfig, LogicDeps, OmittedRules};
-use gochat_proto::bus::v1::{Origin, PersistRecord, UpstreamMessage};
+use gochat_proto::bus::v1::{Origin, PersistRecord, StreamKind, UpstreamMessage};
+use gochat_proto::common::v1::Message;
 use gochat_proto::ids::GatewayId;
 use gochat_proto::im::logic::v1::GetMessagesRequest;
 use gochat_proto::im::logic::v1::conversation_service_client::ConversationServiceClient;
@@ -27,10 +28,13 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
-use crate::book::{Book, Sent};
+use crate::Broken;
+use crate::aftermath::{self, Snapshot};
+use crate::book::{Book, Ready, Sent};
 use crate::bus::{Logs, SimBus};
 use crate::cache::SimCache;
 use crate::chaos::{Chaos, Process};
+use crate::crowd::Crowd;
 use crate::services::{DisturbedPipeline, Everybody};
 use crate::store::MemoryStore;
 
@@ -40,6 +44,8 @@ const PARTITIONS: u32 = 2;
 pub(crate) const TASK: usize = 2;
 /// Virtual time until everything must have come to rest after the last fault.
 const REST: Duration = Duration::from_secs(900);
+/// Larger groups are fanned out by task.
+const ROOM_MEMBERS_MAX: i32 = 22;
 const DOWNSTREAM: &str = "gochat.messages.downstream.gateway-1";
 
 /// Virtual wall clock: starts at a fixed time and follows the runtime.
@@ -83,6 +89,9 @@ pub(crate) struct World {
     gateways: watch::Sender<Vec<GatewayId>>,
     repo: Repo,
     without: OmittedRules,
+    broken: Option<Broken>,
+    /// Members who come and go.
+    wanderers: JoinSet<()>,
     running: [Option<Running>; 3],
     starts: u64,
     /// Faults so far, for a failing seed.
@@ -90,20 +99,30 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, without: OmittedRules) -> Result<World, String> {
+    pub(crate) fn new(seed: u64, without: OmittedRules, broken: Option<Broken>) -> Result<World, String> {
         let chaos = Arc::new(Chaos::new(seed, [0, 2, 8][seed as usize % 3]));
         let embedded = chaos.one_in(3);
-        let conversations: Vec<(String, Vec<i64>)> =
+        let mut conversations: Vec<(String, Vec<i64>)> =
             (0..=chaos.below(2) as i64).map(|n| (format!("single_1_{}", n + 2), vec![1, n + 2])).collect();
-        let book = Arc::new(Book::new(messages(&chaos, &conversations)));
+        let mut comers = Vec::new();
+        if chaos.one_in(2) {
+            // Around both sizes at which the way of a push changes.
+            let size = [3, 8, 21, 22, 25][chaos.below(5) as usize];
+            conversations.push(("group".to_owned(), (1..=size).collect()));
+            comers = (3.max(size - 1)..=size).map(|user| ("group".to_owned(), user)).collect();
+        }
+        let sent = entries(&chaos, &conversations);
+        let store = MemoryStore::new(chaos.clone(), conversations, broken);
+        let book = Arc::new(Book::new(sent, Crowd::new(comers, store.database.clone())));
         let observed = book.clone();
         let logs = Logs::new(chaos.clone(), Box::new(move |value| observed.hear(value)));
         logs.create(topics::MESSAGES_UPSTREAM, PARTITIONS, Durability::Written);
         logs.create(topics::MESSAGES_PERSIST, PARTITIONS, Durability::Durable);
         logs.create(DOWNSTREAM, 1, Durability::Written);
         logs.create(topics::TASKS_FANOUT, PARTITIONS, Durability::Written);
+        logs.create(topics::CONVERSATION_EVENTS, PARTITIONS, Durability::Durable);
+        logs.create(topics::MESSAGE_EVENTS, PARTITIONS, Durability::Durable);
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock(Instant::now()));
-        let store = MemoryStore::new(chaos.clone(), conversations);
         let memory = MemoryCache::new(MemoryCacheConfig { bytes_max: 1 << 20, clock: clock.clone() });
         let cache = SimCache::new(chaos.clone(), memory);
         let repo = new_repo(&store, &cache, &clock)?;
@@ -120,6 +139,8 @@ impl World {
             clock,
             repo,
             without,
+            broken,
+            wanderers: JoinSet::new(),
             running,
             starts: 0,
             story: Vec::new(),
@@ -128,8 +149,10 @@ impl World {
             let owner = if embedded { 0 } else { world.chaos.below(2) as usize };
             world.logs.give(topics::MESSAGES_UPSTREAM, partition, owner);
             world.logs.give(topics::MESSAGES_PERSIST, partition, TASK);
+            world.logs.give(topics::TASKS_FANOUT, partition, TASK);
         }
         world.start_missing()?;
+        world.wander();
         Ok(world)
     }
 
@@ -174,6 +197,7 @@ impl World {
         let uid = Snowflake::new(self.starts as u16, self.clock.clone()).map_err(|e| e.to_string())?;
         let mut config = LogicConfig::new(vec![7; 32].into());
         config.pipeline.without = self.without;
+        config.pipeline.room_members_max = ROOM_MEMBERS_MAX;
         let deps =
             LogicDeps { repo, bus, gateways: self.gateways.subscribe(), uid: Arc::new(uid), clock: self.clock.clone() };
         let logic = Logic::new(deps, config).map_err(|e| e.to_string())?;
@@ -185,12 +209,26 @@ impl World {
     /// A process dies; a logic writer's partitions go to whoever is drawn.
     pub(crate) fn kill(&mut self, id: usize) {
         self.running[id] = None;
-        let topic = if id == TASK { topics::MESSAGES_PERSIST } else { topics::MESSAGES_UPSTREAM };
-        for partition in 0..PARTITIONS {
+        let own: &[&str] = match id {
+            TASK => &[topics::MESSAGES_PERSIST, topics::TASKS_FANOUT],
+            _ => &[topics::MESSAGES_UPSTREAM],
+        };
+        for (topic, partition) in own.iter().flat_map(|topic| (0..PARTITIONS).map(move |partition| (topic, partition)))
+        {
             if self.logs.owner(topic, partition) == id {
                 let next = if id == TASK || self.embedded { id } else { self.chaos.below(2) as usize };
                 self.logs.give(topic, partition, next);
             }
+        }
+    }
+
+    /// Lets members come and go from now on.
+    fn wander(&mut self) {
+        self.wanderers = JoinSet::new();
+        let repo = self.repo.add_to(Channel::in_process()).build(RpcOptions::default());
+        for comer in self.book.crowd.comers.clone() {
+            let (book, chaos, repo) = (self.book.clone(), self.chaos.clone(), repo.clone());
+            self.wanderers.spawn(async move { book.crowd.wander(comer, chaos, repo).await });
         }
     }
 
@@ -201,7 +239,9 @@ impl World {
         }
         self.logs.crash();
         self.cache.lose_everything();
+        self.store = self.store.reopened();
         self.repo = new_repo(&self.store, &self.cache, &self.clock)?;
+        self.wander();
         for id in 0..self.running.len() {
             self.kill(id);
         }
@@ -234,12 +274,19 @@ impl World {
             let (chaos, logs, book) = (self.chaos.clone(), self.logs.clone(), self.book.clone());
             clients.spawn(async move {
                 sleep(Duration::from_millis(chaos.below(2_500))).await;
+                loop {
+                    match book.ready(index) {
+                        Ready::Yes => break,
+                        Ready::NotYet => sleep(Duration::from_millis(1 + chaos.below(50))).await,
+                        Ready::Never => return,
+                    }
+                }
                 for _ in 0..chaos.below(3) {
-                    send(&logs, &book.sent[index], index);
+                    send(&logs, &book, index);
                     sleep(Duration::from_millis(chaos.below(400))).await;
                 }
                 while !book.is_told(index) {
-                    send(&logs, &book.sent[index], index);
+                    send(&logs, &book, index);
                     sleep(Duration::from_millis(200 + chaos.below(1_500))).await;
                 }
             });
@@ -282,11 +329,16 @@ impl World {
             let acknowledged = book.acknowledged(&request.conversation_id);
             let term = store.term();
             // The model judges an answer as one instant; one that spans a failover of the store is none.
+            let conversation = request.conversation_id.clone();
             if let Ok(answer) = logic.get_messages(request).await
                 && answer.get_ref().complete
                 && store.term() == term
             {
-                book.check_complete(&acknowledged, &answer.get_ref().messages);
+                let answer = answer.into_inner();
+                book.check_complete(&acknowledged, &answer.messages);
+                let line = |m: &Message| (m.seq_id, m.id.parse().unwrap_or_default(), m.deleted);
+                let lines = answer.messages.iter().map(line).collect();
+                book.keep(&conversation, Snapshot { term, through: answer.stored_through_seq, lines });
             }
         });
     }
@@ -307,11 +359,15 @@ impl World {
             }
             sleep(Duration::from_millis(500)).await;
         }
+        self.wanderers.abort_all();
         clients.abort_all();
         while clients.join_next().await.is_some() {}
         let inner = crate::chaos::locked(&self.store.database.inner);
         violations.extend(inner.violations.iter().cloned());
-        violations.extend(self.book.audit(&inner.tables));
+        violations.extend(self.book.audit(&inner.tables, inner.term, self.broken == Some(Broken::RecallsUnread)));
+        let events = |topic| (0..PARTITIONS).flat_map(|p| self.logs.values(topic, p)).collect();
+        let (members, messages) = (events(topics::CONVERSATION_EVENTS), events(topics::MESSAGE_EVENTS));
+        violations.extend(aftermath::check_events(&inner.tables, members, messages));
         let mut story = self.story.clone();
         story.extend(self.book.describe());
         story.extend((0..PARTITIONS).flat_map(|partition| self.describe_log(partition)));
@@ -351,36 +407,55 @@ impl World {
 fn new_repo(store: &MemoryStore, cache: &Arc<SimCache>, clock: &Arc<dyn Clock>) -> Result<Repo, String> {
     let uid = Snowflake::new(0, clock.clone()).map_err(|e| e.to_string())?;
     // A short hash and small blocks: collisions and reservations belong to every run.
-    let config = RepoConfig { sequence_block: 2, password_checks: 1, claim_hash_bits: 4, clock: clock.clone() };
+    let config = RepoConfig { sequence_block: 2, password_checks: 1, claim_hash_bits: 6, clock: clock.clone() };
     Ok(Repo::new(Arc::new(store.clone()), cache.clone(), Arc::new(uid), config))
 }
 
-fn messages(chaos: &Chaos, conversations: &[(String, Vec<i64>)]) -> Vec<Sent> {
+fn entries(chaos: &Chaos, conversations: &[(String, Vec<i64>)]) -> Vec<Sent> {
     let mut sent: Vec<Sent> = Vec::new();
     for n in 0..4 + chaos.below(10) {
-        let reused = sent.last().filter(|_| chaos.one_in(6)).cloned();
+        let before = sent.last().filter(|before| before.kind == StreamKind::Chat && chaos.one_in(6)).cloned();
         let content = format!("content {n}");
-        sent.push(match reused {
+        sent.push(match before {
             Some(before) => Sent { content, ..before },
             None => {
                 let (conversation, members) = &conversations[chaos.below(conversations.len() as u64) as usize];
-                let sender = members[chaos.below(2) as usize];
-                Sent { conversation: conversation.clone(), sender, client_msg_id: format!("m{n}"), content }
+                // One of two who stay, or, in a group, now and then one who comes and goes.
+                let sender = match members.last() {
+                    Some(last) if members.len() > 2 && chaos.one_in(5) => *last,
+                    _ => members[chaos.below(2) as usize],
+                };
+                let is_system = members.len() > 2 && chaos.one_in(6);
+                let (kind, client_msg_id) = match is_system {
+                    true => (StreamKind::System, format!("\u{1}e{n}")),
+                    false => (StreamKind::Chat, format!("m{n}")),
+                };
+                Sent { kind, conversation: conversation.clone(), sender, client_msg_id, content, recalls: 0 }
             }
         });
+    }
+    for recalls in 0..sent.len() {
+        if sent[recalls].kind == StreamKind::Chat && chaos.one_in(4) {
+            let (client_msg_id, content) = (String::new(), String::new());
+            sent.push(Sent { kind: StreamKind::Recall, client_msg_id, content, recalls, ..sent[recalls].clone() });
+        }
     }
     sent
 }
 
-fn send(logs: &Logs, sent: &Sent, index: usize) {
+fn send(logs: &Logs, book: &Book, index: usize) {
+    book.crowd.sends(index);
+    let sent = &book.sent[index];
     let origin = Origin { gateway: 1, incarnation: 1, address: index as u64 + 1, request: 0 };
     let message = UpstreamMessage {
         sender_id: sent.sender,
         conversation_id: sent.conversation.clone(),
-        message_type: 1,
+        message_type: if sent.kind == StreamKind::Chat { 1 } else { 4 },
         content: sent.content.clone(),
-        client_msg_id: sent.client_msg_id.clone(),
+        client_msg_id: book.client_msg_id(index),
         origin: Some(origin),
+        kind: sent.kind.into(),
+        recalled_message_id: book.target(index).unwrap_or_default(),
         ..UpstreamMessage::default()
     };
     let headers = Headers { payload_type: "UpstreamMessage", ..Headers::default() };
