@@ -57,7 +57,7 @@ pub(crate) fn everything(
         match audience.reach(item.conversation) {
             Some(Reach::Members) => {
                 let targets = targets[item.conversation].get_or_insert_with(|| targets_of(conversation, audience));
-                outgoing.to_members(item, &body_of(item, ids, push, conversation), targets);
+                outgoing.push_to(item, &body_of(item, ids, push, conversation), targets);
             }
             Some(Reach::Gateways) => {
                 let body = room_body_of(item, body_of(item, ids, push, conversation));
@@ -108,7 +108,7 @@ impl Outgoing {
         self.gateways.entry(gateway).or_default().push(of(body));
     }
 
-    fn to_members(&mut self, item: &Item, body: &PushBody, targets: &BTreeMap<Gateway, Vec<u64>>) {
+    fn push_to(&mut self, item: &Item, body: &PushBody, targets: &BTreeMap<Gateway, Vec<u64>>) {
         let own = excluded(item);
         for (gateway, all) in targets {
             let is_own = |address: &u64| own.is_some_and(|(own, excluded)| own == *gateway && excluded == *address);
