@@ -5,7 +5,7 @@ import { pause, persist, retryDelay } from "./backoff.js";
 import { Emitter } from "./emitter.js";
 
 const PAGE = 100;
-const FIRST_PAGE = 60;
+const FIRST_PAGE = 100;
 const PARALLEL = 4;
 /** Farther behind than this a conversation is loaded anew instead of being caught up with. */
 const BEHIND_MAX = 3_000;

@@ -125,21 +125,29 @@ export class Thread {
     const items = itemsOf(this.#client, this.#id, rows, begin, last);
     const anchor = this.#stick ? null : this.#anchor();
     reconcile(this.#list, items, ({ make }) => make());
-    if (anchor?.node.isConnected) this.#scroller.scrollTop += anchor.node.getBoundingClientRect().top - anchor.top;
-    if (this.#stick) this.#toBottom();
     this.#older.hidden = !timeline.hasOlder || begin > 0 || !timeline.isStarted;
+    if (anchor) this.#keepInPlace(anchor);
+    if (this.#stick) this.#toBottom();
     if (!this.#list.querySelector("[tabindex='0']")) this.#list.querySelector(".row:last-of-type")?.setAttribute("tabindex", "0");
     this.#look();
   }
 
-  /** A message in view and where it stands, so that it can be kept there. A day's heading moves when older ones come. */
+  /**
+   * A message in view and where it stands, by its number: its element may be made anew. A day's heading would not do, it
+   * moves when older messages come.
+   */
   #anchor() {
     const top = this.#scroller.getBoundingClientRect().top;
-    for (const node of this.#list.querySelectorAll(".row")) {
+    for (const node of this.#list.querySelectorAll(".row:not([data-seq=''])")) {
       const box = node.getBoundingClientRect();
-      if (box.bottom > top + 10) return { node, top: box.top };
+      if (box.bottom > top + 10) return { seq: node.dataset.seq, top: box.top };
     }
     return null;
+  }
+
+  #keepInPlace({ seq, top }) {
+    const node = this.#list.querySelector(`.row[data-seq="${seq}"]`);
+    if (node) this.#scroller.scrollTop += node.getBoundingClientRect().top - top;
   }
 
   #toBottom() {
