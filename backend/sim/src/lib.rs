@@ -9,6 +9,7 @@ mod book;
 mod bus;
 mod cache;
 mod chaos;
+mod clients;
 mod crowd;
 mod persist_tx;
 mod scenario;

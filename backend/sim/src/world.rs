@@ -5,14 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gochat_infra::bus::{Durability, Headers, Record, partition_of};
+use gochat_infra::bus::{Durability, partition_of};
 use gochat_infra::cache::memory::{MemoryCache, MemoryCacheConfig};
 use gochat_infra::clock::Clock;
 use gochat_infra::coord::local::LocalCoord;
 use gochat_infra::rpc::{Channel, RpcOptions};
 use gochat_infra::uid::Snowflake;
 use gochat_logic::{Logic, LogicConfig, LogicDeps, OmittedRules};
-use gochat_proto::bus::v1::{Origin, PersistRecord, StreamKind, UpstreamMessage};
+use gochat_proto::bus::v1::PersistRecord;
 use gochat_proto::common::v1::Message;
 use gochat_proto::ids::GatewayId;
 use gochat_proto::im::logic::v1::GetMessagesRequest;
@@ -30,16 +30,15 @@ use tokio::time::{Instant, sleep};
 
 use crate::Broken;
 use crate::aftermath::{self, Snapshot};
-use crate::book::{Book, Ready, Sent};
+use crate::book::{Book, Ready};
 use crate::bus::{Logs, SimBus};
 use crate::cache::SimCache;
 use crate::chaos::{Chaos, Process};
+use crate::clients::{PARTITIONS, entries, send};
 use crate::crowd::Crowd;
 use crate::services::{DisturbedPipeline, Everybody};
 use crate::store::MemoryStore;
 
-/// Upstream and persist partitions.
-const PARTITIONS: u32 = 2;
 /// Index of the task process; 0 and 1 are the logic writers.
 pub(crate) const TASK: usize = 2;
 /// Virtual time until everything must have come to rest after the last fault.
@@ -75,6 +74,21 @@ impl Drop for Running {
     }
 }
 
+/// What all processes share beside bus, store and cache.
+struct Site {
+    clock: Arc<dyn Clock>,
+    coord: Arc<LocalCoord>,
+    gateways: watch::Sender<Vec<GatewayId>>,
+    /// Writers started so far: each makes ids of its own.
+    starts: u64,
+}
+
+/// What is not as it should be in a run.
+struct Rules {
+    without: OmittedRules,
+    broken: Option<Broken>,
+}
+
 /// The world of one run.
 pub(crate) struct World {
     pub(crate) chaos: Arc<Chaos>,
@@ -84,16 +98,12 @@ pub(crate) struct World {
     pub(crate) book: Arc<Book>,
     /// One machine that dies as a whole, instead of processes that die alone.
     pub(crate) embedded: bool,
-    clock: Arc<dyn Clock>,
-    coord: Arc<LocalCoord>,
-    gateways: watch::Sender<Vec<GatewayId>>,
+    site: Site,
     repo: Repo,
-    without: OmittedRules,
-    broken: Option<Broken>,
+    rules: Rules,
     /// Members who come and go.
     wanderers: JoinSet<()>,
     running: [Option<Running>; 3],
-    starts: u64,
     /// Faults so far, for a failing seed.
     pub(crate) story: Vec<String>,
 }
@@ -134,15 +144,16 @@ impl World {
             cache,
             book,
             embedded,
-            coord: Arc::new(LocalCoord::new(clock.clone())),
-            gateways: watch::Sender::new(GatewayId::new(1).into_iter().collect()),
-            clock,
+            site: Site {
+                coord: Arc::new(LocalCoord::new(clock.clone())),
+                gateways: watch::Sender::new(GatewayId::new(1).into_iter().collect()),
+                clock,
+                starts: 0,
+            },
             repo,
-            without,
-            broken,
+            rules: Rules { without, broken },
             wanderers: JoinSet::new(),
             running,
-            starts: 0,
             story: Vec::new(),
         };
         for partition in 0..PARTITIONS {
@@ -186,20 +197,25 @@ impl World {
             let deps = TaskDeps {
                 repo: repo.clone(),
                 bus,
-                clock: self.clock.clone(),
-                coord: self.coord.clone(),
-                gateways: self.gateways.subscribe(),
+                clock: self.site.clock.clone(),
+                coord: self.site.coord.clone(),
+                gateways: self.site.gateways.subscribe(),
             };
             let job = tokio::spawn(Task::new(deps, TaskConfig::default()).run(shutdown));
             return Ok(Running { process, job, channel: repo, _shutdown: sender });
         }
-        self.starts += 1;
-        let uid = Snowflake::new(self.starts as u16, self.clock.clone()).map_err(|e| e.to_string())?;
+        self.site.starts += 1;
+        let uid = Snowflake::new(self.site.starts as u16, self.site.clock.clone()).map_err(|e| e.to_string())?;
         let mut config = LogicConfig::new(vec![7; 32].into());
-        config.pipeline.without = self.without;
+        config.pipeline.without = self.rules.without;
         config.pipeline.room_members_max = ROOM_MEMBERS_MAX;
-        let deps =
-            LogicDeps { repo, bus, gateways: self.gateways.subscribe(), uid: Arc::new(uid), clock: self.clock.clone() };
+        let deps = LogicDeps {
+            repo,
+            bus,
+            gateways: self.site.gateways.subscribe(),
+            uid: Arc::new(uid),
+            clock: self.site.clock.clone(),
+        };
         let logic = Logic::new(deps, config).map_err(|e| e.to_string())?;
         let channel = Channel::in_process().add(logic.conversation_service()).build(RpcOptions::default());
         let job = tokio::spawn(logic.pipeline().run(shutdown));
@@ -240,7 +256,7 @@ impl World {
         self.logs.crash();
         self.cache.lose_everything();
         self.store = self.store.reopened();
-        self.repo = new_repo(&self.store, &self.cache, &self.clock)?;
+        self.repo = new_repo(&self.store, &self.cache, &self.site.clock)?;
         self.wander();
         for id in 0..self.running.len() {
             self.kill(id);
@@ -364,7 +380,7 @@ impl World {
         while clients.join_next().await.is_some() {}
         let inner = crate::chaos::locked(&self.store.database.inner);
         violations.extend(inner.violations.iter().cloned());
-        violations.extend(self.book.audit(&inner.tables, inner.term, self.broken == Some(Broken::RecallsUnread)));
+        violations.extend(self.book.audit(&inner.tables, inner.term, self.rules.broken == Some(Broken::RecallsUnread)));
         let events = |topic| (0..PARTITIONS).flat_map(|p| self.logs.values(topic, p)).collect();
         let (members, messages) = (events(topics::CONVERSATION_EVENTS), events(topics::MESSAGE_EVENTS));
         violations.extend(aftermath::check_events(&inner.tables, members, messages));
@@ -409,57 +425,4 @@ fn new_repo(store: &MemoryStore, cache: &Arc<SimCache>, clock: &Arc<dyn Clock>) 
     // A short hash and small blocks: collisions and reservations belong to every run.
     let config = RepoConfig { sequence_block: 2, password_checks: 1, claim_hash_bits: 6, clock: clock.clone() };
     Ok(Repo::new(Arc::new(store.clone()), cache.clone(), Arc::new(uid), config))
-}
-
-fn entries(chaos: &Chaos, conversations: &[(String, Vec<i64>)]) -> Vec<Sent> {
-    let mut sent: Vec<Sent> = Vec::new();
-    for n in 0..4 + chaos.below(10) {
-        let before = sent.last().filter(|before| before.kind == StreamKind::Chat && chaos.one_in(6)).cloned();
-        let content = format!("content {n}");
-        sent.push(match before {
-            Some(before) => Sent { content, ..before },
-            None => {
-                let (conversation, members) = &conversations[chaos.below(conversations.len() as u64) as usize];
-                // One of two who stay, or, in a group, now and then one who comes and goes.
-                let sender = match members.last() {
-                    Some(last) if members.len() > 2 && chaos.one_in(5) => *last,
-                    _ => members[chaos.below(2) as usize],
-                };
-                let is_system = members.len() > 2 && chaos.one_in(6);
-                let (kind, client_msg_id) = match is_system {
-                    true => (StreamKind::System, format!("\u{1}e{n}")),
-                    false => (StreamKind::Chat, format!("m{n}")),
-                };
-                Sent { kind, conversation: conversation.clone(), sender, client_msg_id, content, recalls: 0 }
-            }
-        });
-    }
-    for recalls in 0..sent.len() {
-        if sent[recalls].kind == StreamKind::Chat && chaos.one_in(4) {
-            let (client_msg_id, content) = (String::new(), String::new());
-            sent.push(Sent { kind: StreamKind::Recall, client_msg_id, content, recalls, ..sent[recalls].clone() });
-        }
-    }
-    sent
-}
-
-fn send(logs: &Logs, book: &Book, index: usize) {
-    book.crowd.sends(index);
-    let sent = &book.sent[index];
-    let origin = Origin { gateway: 1, incarnation: 1, address: index as u64 + 1, request: 0 };
-    let message = UpstreamMessage {
-        sender_id: sent.sender,
-        conversation_id: sent.conversation.clone(),
-        message_type: if sent.kind == StreamKind::Chat { 1 } else { 4 },
-        content: sent.content.clone(),
-        client_msg_id: book.client_msg_id(index),
-        origin: Some(origin),
-        kind: sent.kind.into(),
-        recalled_message_id: book.target(index).unwrap_or_default(),
-        ..UpstreamMessage::default()
-    };
-    let headers = Headers { payload_type: "UpstreamMessage", ..Headers::default() };
-    let record = Record { key: sent.conversation.clone().into(), value: message.encode_to_vec().into(), headers };
-    let partition = partition_of(sent.conversation.as_bytes(), PARTITIONS);
-    logs.write(topics::MESSAGES_UPSTREAM, partition, vec![record]);
 }

@@ -5,7 +5,6 @@
 use std::time::{Duration, Instant};
 
 use gochat_infra::backoff::pause;
-use gochat_infra::bus::BusError;
 use gochat_infra::rpc;
 use gochat_infra::telemetry::metrics;
 use gochat_proto::im::repo::v1::CleanupGuestsRequest;
@@ -14,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::{JobsConfig, TaskDeps};
+use crate::error::JobError;
 use crate::leader::Leader;
 use crate::presence::Sweeper;
 
@@ -23,15 +23,6 @@ const CALL_DEADLINE: Duration = Duration::from_secs(10);
 const DAILY_RETRY: Duration = Duration::from_secs(60);
 /// Guests of one call.
 const GUESTS_MAX: i32 = 500;
-
-/// Why a job did not finish.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum JobError {
-    #[error("repo: {0}")]
-    Repo(#[from] tonic::Status),
-    #[error("bus: {0}")]
-    Bus(#[from] BusError),
-}
 
 /// All jobs of one task process.
 pub(crate) struct Jobs {

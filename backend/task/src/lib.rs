@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod error;
 mod fanout;
 mod group;
 mod jobs;

@@ -13,7 +13,7 @@ use gochat_proto::im::repo::v1::{CleanupExpiredStatusRequest, OnlineStatus, Take
 use gochat_proto::topics;
 
 use crate::config::TaskDeps;
-use crate::jobs::JobError;
+use crate::error::JobError;
 
 /// Deadline of one call to repo.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
