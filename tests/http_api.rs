@@ -96,10 +96,13 @@ fn tokens() {
     let api = Api::new(server.http);
     assert_eq!(refresh(&api, &ann.refresh_token).data()["refreshToken"], first["refreshToken"]);
 
-    // Logout: the access token is void at once, and stays void after a restart; so does its refresh token.
+    // Logout: every access token of the login is void at once, and stays void after a restart; so does its refresh token.
+    assert_eq!(api.as_user(&ann.token).get("/api/users/profile").status, 200, "refreshed since, and still good");
     let bye = api.as_user(new).post("/api/auth/logout", &json!({"refreshToken": first["refreshToken"]}));
     assert_eq!((bye.status, &bye.body["success"]), (200, &json!(true)));
-    assert_eq!(api.as_user(new).get("/api/users/profile").refusal(), (401, "INVALID_TOKEN"));
+    for token in [new, ann.token.as_str()] {
+        assert_eq!(api.as_user(token).get("/api/users/profile").refusal(), (401, "INVALID_TOKEN"));
+    }
     server.kill();
     let server = Server::start(_dir.path());
     let api = Api::new(server.http);

@@ -172,7 +172,6 @@ impl AuthService for Auth {
         }
         let hash = token_hash(&request.access_token);
         let blacklist = repo::BlacklistRequest { token_hash: hash.clone(), ttl_seconds: ttl(claims.exp - now) };
-        self.repo.tokens.clone().blacklist(ask(blacklist)).await?;
         // A refresh token names its own family; another user's is none of ours.
         if let Ok(refresh) = self.logins.tokens.verify(&request.refresh_token, TokenKind::Refresh, now)
             && refresh.user_id == claims.user_id
@@ -181,6 +180,8 @@ impl AuthService for Auth {
             self.logins.end(&claims.user_id, &refresh.fam).await?;
         }
         self.logins.end(&claims.user_id, &claims.fam).await?;
+        // Last: with it void, a logout that got only so far could not be asked for again, and its refresh tokens would live.
+        self.repo.tokens.clone().blacklist(ask(blacklist)).await?;
         let of_login = |session: &repo::Session| {
             session.token_hash == hash || !claims.fam.is_empty() && session.family_id == claims.fam
         };

@@ -253,6 +253,8 @@ pub(crate) async fn logout(
         refresh_token: asked.refresh_token.unwrap_or_default(),
     };
     api.auth.clone().logout(ask(request)).await?;
+    // Earlier tokens of this login too, which were refreshed since.
+    api.verified.forget(&caller.user_id).await;
     void(&api, &caller).await;
     Ok(Success::done())
 }
