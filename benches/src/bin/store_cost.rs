@@ -170,10 +170,11 @@ impl Writer {
                 content_hash: u128::from(number.unsigned_abs()).to_be_bytes().to_vec().into(),
                 message_id: number,
                 created_at_ms: NOW + number,
+                ..PrepareItem::default()
             });
         }
         let DrawEpochResponse { epoch, incarnation } = self.epoch;
-        PrepareMessagesRequest { partition: PARTITION, epoch, incarnation, conversations }
+        PrepareMessagesRequest { partition: PARTITION, epoch, incarnation, conversations, targets_final: false }
     }
 
     fn record(&mut self, asked: PrepareMessagesRequest, prepared: PrepareMessagesResponse) -> PersistRecord {
@@ -230,6 +231,7 @@ async fn fill_accounts(store: &dyn Store, pairs: usize) -> Result<Vec<String>, B
             owner_id: 0,
             settings: String::new(),
             members: vec![(low, 1), (high, 1)],
+            operator: 0,
             created_at_ms: NOW,
         };
         names.push(new.id.clone());
