@@ -159,13 +159,7 @@ impl Lanes {
         Ok(())
     }
 
-    fn failed(
-        &mut self,
-        topic: String,
-        records: Vec<Record>,
-        batch: Offset,
-        error: BusError,
-    ) -> Result<(), BusError> {
+    fn failed(&mut self, topic: String, records: Vec<Record>, batch: Offset, error: BusError) -> Result<(), BusError> {
         if !error.is_retryable() {
             return self.give_up(&topic, records.len(), error);
         }
