@@ -226,7 +226,11 @@ fn a_creation_is_replayed_under_its_key() {
         stream.read_to_string(&mut text).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let body: Value = serde_json::from_str(body).unwrap();
-        (head.contains("201"), head.to_lowercase().contains("x-idempotency-replayed"), body["data"]["id"].clone())
+        (
+            head.contains("201"),
+            head.to_lowercase().contains("\r\nx-idempotency-replayed: true"),
+            body["data"]["id"].clone(),
+        )
     };
     let first = create("k", "us");
     assert!(first.0 && !first.1);
