@@ -3,7 +3,9 @@
 //! Owns repetition: what fails for a while is tried again, what can never succeed is skipped and counted. Never knows
 //! what an event means.
 
-use futures::{StreamExt as _, stream};
+use std::panic::AssertUnwindSafe;
+
+use futures::{FutureExt as _, StreamExt as _, stream};
 use gochat_infra::backoff::{Backoff, asked_to_stop};
 use gochat_infra::bus::{BatchLimits, BusError, Consumed, PartitionStream, StartAt};
 use gochat_infra::telemetry::metrics::Counter;
@@ -124,7 +126,13 @@ async fn handle(
     for event in events {
         let mut backoff = Backoff::default();
         loop {
-            match dispatch::tell(teller, &event).await {
+            // One event that breaks its telling must not silence all others, also after the next start.
+            let Ok(told) = AssertUnwindSafe(dispatch::tell(teller, &event)).catch_unwind().await else {
+                counters.skipped.inc();
+                tracing::error!(event = event.event_id, "telling a domain event panicked, skipped");
+                break;
+            };
+            match told {
                 Ok(()) => {
                     counters.handled.inc();
                     break;
