@@ -193,11 +193,6 @@ pub struct UplinkBatch {
 }
 
 impl UplinkBatch {
-    /// Number of client messages in it.
-    pub fn record_count(&self) -> usize {
-        self.records.len()
-    }
-
     /// The client messages, in the order they were received.
     pub fn records(&self) -> impl ExactSizeIterator<Item = UplinkRecord> + '_ {
         self.records.iter().map(|span| UplinkRecord {

@@ -33,10 +33,6 @@ impl RateRule {
     pub const USER_SEND_MESSAGE: RateRule = RateRule::new(30.0, 60);
     /// Sending to the world room, per user.
     pub const WORLD_SEND_MESSAGE: RateRule = RateRule::new(10.0 / 60.0, 10);
-    /// Sending per minute; part of the anti-spam profile.
-    pub const USER_SEND_PER_MINUTE: RateRule = RateRule::new(100.0 / 60.0, 100);
-    /// Sending per hour; part of the anti-spam profile.
-    pub const USER_SEND_PER_HOUR: RateRule = RateRule::new(1000.0 / 3600.0, 1000);
     /// User search, per user.
     pub const USER_SEARCH: RateRule = RateRule::new(5.0, 10);
     /// WebSocket handshakes, per address.

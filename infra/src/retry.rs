@@ -48,8 +48,6 @@ pub struct Policy {
 
 /// RT-rpc: gRPC clients, together with [`is_transient`].
 pub const RT_RPC: Policy = Policy::exponential(3, 100, 5_000, Jitter::Proportional(0.3));
-/// RT-consume: handlers of records, before a record is given up.
-pub const RT_CONSUME: Policy = Policy::exponential(3, 1_000, 30_000, Jitter::Proportional(0.3));
 /// RT-sync: what must happen in the end, such as a produce that keeps failing.
 pub const RT_SYNC: Policy = Policy::exponential(u32::MAX, 1_000, 30_000, Jitter::Full);
 

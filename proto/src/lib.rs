@@ -13,6 +13,7 @@ pub mod frames;
 mod generated;
 pub mod ids;
 pub mod objects;
+pub mod rooms;
 pub mod settings;
 pub mod topics;
 

@@ -6,13 +6,12 @@ use std::collections::{HashMap, VecDeque};
 
 use gochat_proto::bus::v1::RoomChange;
 use gochat_proto::ids::Address;
+use gochat_proto::rooms::MEMBERS_WITHOUT_ROOM;
 
 use crate::bridge::{FrameClass, OutFrame, RoomKey};
 
 /// The conversation that every registration belongs to: complete by construction, without versions.
 const WORLD: &str = "world";
-/// Members up to which a group has no room: its frames go to connections one by one (pipeline.md F1).
-const MEMBERS_WITHOUT_ROOM: i32 = 20;
 /// Rooms known at once; beyond it one that is idle gives way and is fetched again when it is needed.
 const ROOMS_MAX: usize = 262_144;
 /// Entries that wait for the membership of one room.

@@ -6,13 +6,12 @@ use std::collections::BTreeMap;
 
 use gochat_proto::bus::v1::RoomChange;
 use gochat_proto::bus::v1::downstream_item::Item;
+use gochat_proto::rooms::MEMBERS_WITHOUT_ROOM;
 
 use super::teller::Teller;
 use crate::signals::{Frame, Gateway, SendError, Targets, targets};
 use crate::world::is_world;
 
-/// Members up to which frames go to connections one by one.
-const MEMBERS_ONE_BY_ONE: i32 = 20;
 /// Members read to tell them one by one: more than there were when it happened may be there now.
 const MEMBERS_READ_MAX: usize = 200;
 /// A room that a gateway never fetched is older than this, so that it fetches it for a frame.
@@ -47,7 +46,7 @@ impl Change {
 /// Tells gateways that may know the room how its membership changed. A small group has none, nor just had one: a group
 /// shrinks by one at a time.
 pub(super) async fn change(teller: &Teller, conversation_id: &str, change: &Change) -> Result<(), SendError> {
-    if change.member_count < MEMBERS_ONE_BY_ONE && !is_world(conversation_id) && !change.dissolved {
+    if change.member_count < MEMBERS_WITHOUT_ROOM && !is_world(conversation_id) && !change.dissolved {
         return Ok(());
     }
     // Who joined is named to the one life of a gateway that holds those connections.
@@ -75,7 +74,7 @@ pub(super) async fn tell(
     version: i64,
     frame: &Frame,
 ) -> Result<(), SendError> {
-    if member_count <= MEMBERS_ONE_BY_ONE && !is_world(conversation_id) {
+    if member_count <= MEMBERS_WITHOUT_ROOM && !is_world(conversation_id) {
         let members = teller.repo.member_ids(conversation_id, MEMBERS_READ_MAX).await?;
         if !members.is_empty() {
             return teller.signals.try_users(&members, conversation_id, frame).await;

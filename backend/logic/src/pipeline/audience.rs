@@ -8,11 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use gochat_proto::common::v1::ConversationType;
 use gochat_proto::ids::GatewayId;
 use gochat_proto::im::repo::v1::{OnlineStatus, PreparedConversation};
+use gochat_proto::rooms::MEMBERS_WITHOUT_ROOM;
 
 use super::batch::{Batch, Item, Push, Verdict};
-
-/// Members of a conversation whose presence is looked up one by one; repo lists them up to this number.
-pub(crate) const MEMBERS_MAX: i32 = 20;
 
 /// One life of one gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -105,7 +103,7 @@ impl Audience {
 fn reach_of(conversation: &PreparedConversation, gateways_max: i32) -> Reach {
     if conversation.r#type == ConversationType::World as i32 || conversation.member_count > gateways_max {
         Reach::Task
-    } else if conversation.member_count > MEMBERS_MAX {
+    } else if conversation.member_count > MEMBERS_WITHOUT_ROOM {
         Reach::Gateways
     } else {
         Reach::Members

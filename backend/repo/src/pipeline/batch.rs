@@ -17,11 +17,9 @@ use gochat_proto::im::repo::v1::prepared_item::Outcome;
 use gochat_proto::im::repo::v1::{
     PrepareConversation, PrepareItem, PrepareMessagesRequest, PreparedConversation, PreparedItem,
 };
+use gochat_proto::rooms::MEMBERS_WITHOUT_ROOM;
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// Members up to which an answer lists all of them (F1).
-const MEMBERS_LISTED_MAX: usize = 20;
 
 /// Why a batch was not prepared. Nothing of it may be appended.
 #[derive(Debug, thiserror::Error)]
@@ -304,7 +302,7 @@ impl Work<'_> {
         let Some(roster) = self.roster else {
             return PreparedConversation { items, senders, ..PreparedConversation::default() };
         };
-        let is_listed = !roster.dissolved && roster.members.len() <= MEMBERS_LISTED_MAX;
+        let is_listed = !roster.dissolved && roster.members.len() <= MEMBERS_WITHOUT_ROOM as usize;
         PreparedConversation {
             r#type: roster.kind,
             membership_version: if roster.is_world() { 0 } else { roster.membership_version },

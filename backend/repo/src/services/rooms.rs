@@ -11,13 +11,12 @@ use bytes::Bytes;
 use gochat_infra::cache::Entry;
 use gochat_infra::clock::Clock;
 use gochat_proto::im::repo::v1::{GetRoomResponse, Room, UserRooms};
+use gochat_proto::rooms::MEMBERS_WITHOUT_ROOM;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::Status;
 
-/// Conversations with more members are rooms.
-const ROOM_ABOVE: i32 = 20;
 /// A gateway names its rooms every minute; what it does not name so long ends.
 const INTEREST_TTL: Duration = Duration::from_secs(10 * 60);
 /// After the cache lost what it had, every gateway has named its rooms again within this time.
@@ -45,7 +44,7 @@ impl Rooms {
         if users.is_empty() {
             return Ok(Vec::new());
         }
-        let found = self.store.rooms(users, ROOM_ABOVE).await.map_err(fail::store)?;
+        let found = self.store.rooms(users, MEMBERS_WITHOUT_ROOM).await.map_err(fail::store)?;
         let conversations: BTreeSet<&str> = found.iter().map(|(_, room)| room.conversation.as_str()).collect();
         self.add_interest(conversations.into_iter().map(|conversation| (conversation, gateway))).await?;
         let mut rooms: Vec<UserRooms> = Vec::new();
@@ -65,11 +64,11 @@ impl Rooms {
     /// becomes a room by it concerns the gateways of all its members.
     pub(crate) async fn members_added(&self, conversation: &str, added: &[i64]) -> Result<(), Status> {
         let Some(size) = self.store.room_size(conversation).await.map_err(fail::store)? else { return Ok(()) };
-        if !size.is_world && size.member_count <= ROOM_ABOVE {
+        if !size.is_world && size.member_count <= MEMBERS_WITHOUT_ROOM {
             return Ok(());
         }
         let before = i64::from(size.member_count) - added.len() as i64;
-        let all = match !size.is_world && before <= i64::from(ROOM_ABOVE) {
+        let all = match !size.is_world && before <= i64::from(MEMBERS_WITHOUT_ROOM) {
             true => self.store.room_members(conversation).await.map_err(fail::store)?.map(|room| room.members),
             false => None,
         };
