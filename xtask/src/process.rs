@@ -49,7 +49,9 @@ impl Step {
 
 /// Root of the workspace.
 pub(crate) fn workspace_root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+    // Asked at run time: two checkouts may share a target directory, and with it this binary.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(here).join("..")
 }
 
 /// Where tools that a step needs are installed: inside the target directory, so that cleaning it removes them.
