@@ -11,7 +11,7 @@ use std::process::Command;
 fn python_websockets_talks_to_the_server() {
     let python =
         std::env::var("GOCHAT_TEST_PYTHON").expect("run `cargo xtask test`, it installs the client and sets this");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign/client.py");
+    let script = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/foreign/client.py");
     for reactor in ["uring", "epoll"] {
         let dir = tempfile::tempdir().unwrap();
         let server = support::Server::start_with(dir.path(), &["--limits", "off", "--reactor", reactor]);

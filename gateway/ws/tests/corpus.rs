@@ -7,7 +7,7 @@ mod support;
 use std::path::Path;
 
 fn replay(target: &str, body: fn(&[u8])) -> usize {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let directory = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("fuzz/corpus").join(target);
     let entries = std::fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     let mut count = 0;
     for entry in entries {
