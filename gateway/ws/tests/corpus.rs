@@ -1,6 +1,6 @@
 //! Replays the fuzz corpus without a fuzzer, and keeps it useful: every target has inputs that reach its depths.
 
-#![allow(clippy::print_stdout, reason = "the test harness captures it")]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "the test harness captures it; tests fail by panicking")]
 
 mod support;
 
