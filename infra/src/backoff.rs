@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 const FIRST: Duration = Duration::from_millis(50);
 const MAX: Duration = Duration::from_secs(30);
@@ -40,6 +41,14 @@ pub async fn pause(delay: Duration, shutdown: &mut watch::Receiver<bool>) -> boo
         biased;
         () = asked_to_stop(shutdown) => false,
         () = tokio::time::sleep(delay) => true,
+    }
+}
+
+/// Sleeps until `due`, for ever without one: an arm of a select that is not always set.
+pub async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

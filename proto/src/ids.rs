@@ -95,10 +95,13 @@ impl ConversationId {
     }
 }
 
+/// The text of the world room's id.
+pub const WORLD: &str = "world";
+
 impl fmt::Display for ConversationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ConversationId::World => f.write_str("world"),
+            ConversationId::World => f.write_str(WORLD),
             ConversationId::Single { low, high } => write!(f, "single_{low}_{high}"),
             ConversationId::Group(id) => write!(f, "group_{id}"),
         }
@@ -111,7 +114,7 @@ impl FromStr for ConversationId {
     /// Accepts the canonical text only, so that equal ids have equal texts.
     fn from_str(text: &str) -> Result<ConversationId, InvalidId> {
         const INVALID: InvalidId = InvalidId("conversation id");
-        if text == "world" {
+        if text == WORLD {
             return Ok(ConversationId::World);
         }
         if let Some(id) = text.strip_prefix("group_") {

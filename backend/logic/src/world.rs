@@ -2,8 +2,6 @@
 //!
 //! Owns its making and its door. Never numbers or sends messages.
 
-use std::str::FromStr as _;
-
 use gochat_proto::codes::ErrorCode;
 use gochat_proto::common::v1::{Conversation, ConversationMemberRole, ConversationType, User, WorldChatSettings};
 use gochat_proto::failure::Failure;
@@ -99,11 +97,6 @@ impl World {
         self.repo.conversations.clone().add_conversation_member(ask(add)).await?;
         Ok(())
     }
-}
-
-/// Whether this is the id of the world room.
-pub(crate) fn is_world(conversation_id: &str) -> bool {
-    matches!(ConversationId::from_str(conversation_id), Ok(ConversationId::World))
 }
 
 fn settings_of(conversation: &Conversation) -> WorldChatSettings {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use gochat_infra::backoff::{Backoff, asked_to_stop};
+use gochat_infra::backoff::{Backoff, asked_to_stop, sleep_until};
 use gochat_infra::bus::{BatchLimits, BusError, Consumed, Offset, PartitionStream, StartAt};
 use gochat_infra::clock::Clock;
 use gochat_infra::gateways::Gateways;
@@ -18,7 +18,6 @@ use gochat_proto::ids::GatewayId;
 use gochat_proto::topics;
 use prost::Message as _;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::group::Halt;
 use crate::stats::Stats;
@@ -161,11 +160,4 @@ fn decode(record: &Consumed) -> Result<FanoutTask, (Bytes, Bytes)> {
 
 fn stopped(error: BusError) -> Halt {
     Halt::Stopped(error.to_string())
-}
-
-async fn sleep_until(due: Option<Instant>) {
-    match due {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }

@@ -5,13 +5,11 @@
 use std::collections::{HashMap, VecDeque};
 
 use gochat_proto::bus::v1::RoomChange;
-use gochat_proto::ids::Address;
+use gochat_proto::ids::{Address, WORLD};
 use gochat_proto::rooms::MEMBERS_WITHOUT_ROOM;
 
 use crate::bridge::{FrameClass, OutFrame, RoomKey};
 
-/// The conversation that every registration belongs to: complete by construction, without versions.
-const WORLD: &str = "world";
 /// Rooms known at once; beyond it one that is idle gives way and is fetched again when it is needed.
 const ROOMS_MAX: usize = 262_144;
 /// Entries that wait for the membership of one room.
@@ -295,6 +293,7 @@ impl Rooms {
         }
         let keys = &mut self.keys;
         self.rooms.entry(conversation.into()).or_insert_with(|| {
+            // Every registration belongs to it: complete by construction, without versions.
             let state = if conversation == WORLD { State::World } else { State::Unfetched };
             *keys = keys.wrapping_add(1);
             let (shards, waiting) = Default::default();

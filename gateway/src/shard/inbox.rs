@@ -9,14 +9,13 @@ use gochat_infra::token::{TokenKind, token_hash};
 use gochat_proto::close_codes::CloseCode;
 use gochat_proto::codes::ErrorCode;
 use gochat_proto::frames::{ClientFrame, ErrorDetails, MarkRead, RecallMessage, SendMessage, parse, write_pong};
-use gochat_proto::ids::UserId;
+use gochat_proto::ids::{UserId, WORLD};
 use gochat_ring::ConnId;
 
 use super::admission;
 use super::chat::Chat;
 use super::record::{self, Source};
 use super::session::{Phase, Session};
-use super::world::WORLD;
 use crate::bridge::UplinkEvent;
 use crate::engine::Io;
 

@@ -7,9 +7,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use gochat_infra::ratelimit::{Decision, KeyedLimiter, RateRule};
 use gochat_ring::ConnId;
 
-/// The conversation id of the world room.
-pub(super) const WORLD: &str = "world";
-
 /// Guests of one shard and the buckets of their addresses. Holds at most a million buckets.
 pub(super) struct Guests {
     origins: HashMap<ConnId, Origin>,

@@ -6,6 +6,7 @@ use gochat_proto::codes::ErrorCode;
 use gochat_proto::common::v1::{ConversationMemberRole, ConversationType};
 use gochat_proto::events::{Event, EventBody};
 use gochat_proto::failure::Failure;
+use gochat_proto::ids::WORLD;
 use serde_json::{Value, json};
 
 use super::rooms::{self, Change};
@@ -13,7 +14,6 @@ use super::system::{self, Note, listed};
 use super::teller::Teller;
 use super::{frames, notices};
 use crate::signals::SendError;
-use crate::world::is_world;
 
 /// Tells an event of this kind.
 pub(super) async fn tell(teller: &Teller, event: &Event) -> Result<(), SendError> {
@@ -121,7 +121,7 @@ async fn removed(teller: &Teller, event: &Event) -> Result<(), SendError> {
 async fn role_updated(teller: &Teller, event: &Event) -> Result<(), SendError> {
     let EventBody::RoleUpdated { user_id, new_role, muted, muted_until, .. } = &event.body else { return Ok(()) };
     let frame = frames::role_updated(event, user_id, *new_role, *muted, *muted_until);
-    if is_world(&event.conversation_id) {
+    if event.conversation_id == WORLD {
         let user = std::slice::from_ref(user_id);
         return teller.signals.try_users(user, &event.conversation_id, &frame).await;
     }
@@ -163,7 +163,7 @@ async fn info_updated(teller: &Teller, event: &Event) -> Result<(), SendError> {
     let member_count = teller.repo.conversation(&event.conversation_id).await?.member_count;
     let frame = frames::conversation_updated(event, updates.clone());
     rooms::tell(teller, &event.conversation_id, member_count, 0, &frame).await?;
-    if member_count > system::MEMBERS_MAX || is_world(&event.conversation_id) {
+    if member_count > system::MEMBERS_MAX || event.conversation_id == WORLD {
         return Ok(());
     }
     let who = names(teller, &[&event.operator_id]).await?;

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use gochat_proto::bus::v1::RoomChange;
 use gochat_proto::bus::v1::downstream_item::Item;
+use gochat_proto::ids::WORLD;
 use gochat_proto::rooms::MEMBERS_WITHOUT_ROOM;
 
 use super::teller::Teller;
 use crate::signals::{Frame, Gateway, SendError, Targets, targets};
-use crate::world::is_world;
 
 /// Members read to tell them one by one: more than there were when it happened may be there now.
 const MEMBERS_READ_MAX: usize = 200;
@@ -31,7 +31,7 @@ pub(super) struct Change {
 
 impl Change {
     fn for_gateway(&self, conversation_id: &str, joined: Vec<u64>) -> Item {
-        let world = is_world(conversation_id);
+        let world = conversation_id == WORLD;
         Item::Room(RoomChange {
             conversation_id: conversation_id.to_owned(),
             version: if world { 0 } else { self.version },
@@ -46,7 +46,7 @@ impl Change {
 /// Tells gateways that may know the room how its membership changed. A small group has none, nor just had one: a group
 /// shrinks by one at a time.
 pub(super) async fn change(teller: &Teller, conversation_id: &str, change: &Change) -> Result<(), SendError> {
-    if change.member_count < MEMBERS_WITHOUT_ROOM && !is_world(conversation_id) && !change.dissolved {
+    if change.member_count < MEMBERS_WITHOUT_ROOM && conversation_id != WORLD && !change.dissolved {
         return Ok(());
     }
     // Who joined is named to the one life of a gateway that holds those connections.
@@ -54,7 +54,7 @@ pub(super) async fn change(teller: &Teller, conversation_id: &str, change: &Chan
         let item = change.for_gateway(conversation_id, addresses.clone());
         teller.signals.produce(*gateway, conversation_id, vec![item]).await?;
     }
-    if is_world(conversation_id) && change.left.is_empty() {
+    if conversation_id == WORLD && change.left.is_empty() {
         return Ok(());
     }
     // To a gateway that was told already this is not newer.
@@ -74,13 +74,13 @@ pub(super) async fn tell(
     version: i64,
     frame: &Frame,
 ) -> Result<(), SendError> {
-    if member_count <= MEMBERS_WITHOUT_ROOM && !is_world(conversation_id) {
+    if member_count <= MEMBERS_WITHOUT_ROOM && conversation_id != WORLD {
         let members = teller.repo.member_ids(conversation_id, MEMBERS_READ_MAX).await?;
         if !members.is_empty() {
             return teller.signals.try_users(&members, conversation_id, frame).await;
         }
     }
-    let version = if is_world(conversation_id) { 0 } else { version.max(VERSION_MIN) };
+    let version = if conversation_id == WORLD { 0 } else { version.max(VERSION_MIN) };
     for id in teller.signals.gateways.of(conversation_id).await {
         let gateway = Gateway { id: id.number(), incarnation: 0 };
         let item = frame.to_room(conversation_id, version);

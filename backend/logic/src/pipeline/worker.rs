@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gochat_infra::backoff::{Backoff, asked_to_stop};
+use gochat_infra::backoff::{Backoff, asked_to_stop, sleep_until};
 use gochat_infra::bus::{BatchLimits, BusError, Consumed, Offset, PartitionStream, StartAt};
 use gochat_infra::clock::Clock;
 use gochat_infra::gateways::Gateways;
@@ -298,11 +298,4 @@ impl Worker {
 
 fn stopped(error: BusError) -> Halt {
     Halt::Stopped(error.to_string())
-}
-
-async fn sleep_until(due: Option<Instant>) {
-    match due {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }

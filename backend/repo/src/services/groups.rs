@@ -11,7 +11,7 @@ use crate::store::group::{AddMembers, RemoveMember, UpdateInfo, UpdateMember};
 use crate::store::{self, Store};
 use gochat_proto::codes::ErrorCode;
 use gochat_proto::common::v1 as common;
-use gochat_proto::ids::ConversationId;
+use gochat_proto::ids::WORLD;
 use gochat_proto::im::repo::v1::*;
 use std::sync::Arc;
 use tonic::Status;
@@ -41,12 +41,12 @@ enum Forget {
 impl Forget {
     /// A member went, or is another one now.
     fn member(conversation: &str, user: i64) -> Forget {
-        if is_world(conversation) { Forget::WorldMember(user) } else { Forget::Conversation(conversation.to_owned()) }
+        if conversation == WORLD { Forget::WorldMember(user) } else { Forget::Conversation(conversation.to_owned()) }
     }
 
     /// Absence of a member of the world room is not kept in memory: there is nothing to forget.
     fn newcomers(conversation: &str) -> Forget {
-        if is_world(conversation) { Forget::Nothing } else { Forget::Conversation(conversation.to_owned()) }
+        if conversation == WORLD { Forget::Nothing } else { Forget::Conversation(conversation.to_owned()) }
     }
 }
 
@@ -225,7 +225,7 @@ impl Conversations {
         let query = MemberQuery {
             conversation: id.to_owned(),
             role: request.role_filter,
-            by_role: !is_world(id),
+            by_role: id != WORLD,
             offset: i64::from(request.offset.max(0)),
             limit: limit + 1,
         };
@@ -275,17 +275,13 @@ impl Conversations {
     }
 }
 
-fn is_world(conversation: &str) -> bool {
-    conversation == ConversationId::World.to_string()
-}
-
 fn sized(asked: i32, default: i64, max: i64) -> i64 {
     if asked <= 0 { default } else { i64::from(asked).min(max) }
 }
 
 /// A group's owner is made by passing ownership only.
 fn checked_role(role: i32, conversation: &str) -> Result<i32, Status> {
-    let highest = if is_world(conversation) { OWNER } else { OWNER - 1 };
+    let highest = if conversation == WORLD { OWNER } else { OWNER - 1 };
     if (MEMBER..=highest).contains(&role) { Ok(role) } else { Err(fail::invalid("no such role here")) }
 }
 
