@@ -1,4 +1,4 @@
-//! GoChat's HTTP API as far as a run needs it: users, single chats, history. Knows paths and JSON; measures nothing.
+//! GoChat's HTTP API as far as a run needs it: users, single chats, groups, history. Knows paths and JSON; measures nothing.
 
 use std::thread;
 use std::time::Duration;
@@ -85,6 +85,17 @@ impl Api {
         Ok(chat.id)
     }
 
+    /// Creates a group of `members`, the first of whom owns it, and returns its id.
+    pub(crate) fn create_group(&mut self, name: &str, members: &[User]) -> Result<String, LoadError> {
+        let Some((owner, others)) = members.split_first() else {
+            return Err(LoadError::Arguments("a group without members".to_owned()));
+        };
+        let others: Vec<&str> = others.iter().map(|user| user.id.as_str()).collect();
+        let body = json!({"type": 2, "name": name, "members": others}).to_string();
+        let group: Id = self.call("POST", "/api/conversations", Some(&owner.access_token), Some(&body))?;
+        Ok(group.id)
+    }
+
     /// Joins the world room.
     pub(crate) fn join_world(&mut self, user: &User) -> Result<(), LoadError> {
         self.call::<Id>("POST", "/api/conversations/world/join", Some(&user.access_token), None).map(|_| ())
@@ -135,7 +146,7 @@ pub(crate) fn create_users(url: &Url, run: u32, count: usize) -> Result<Vec<User
     if count > REGISTER_MAX {
         return Err(LoadError::Arguments(format!(
             "{count} users are too many to register one by one (at most {REGISTER_MAX}): \
-             stop the server, run `gochat user mint --count {count} --out tokens.csv` and pass --tokens tokens.csv"
+             run `gochat user mint --count {count} --out tokens.csv` and pass --tokens tokens.csv"
         )));
     }
     in_parallel(count, || Api::new(url), |api, at| api.create_user(&format!("lt{run:08x}_{at}")))
@@ -152,6 +163,15 @@ pub(crate) fn open_chats(url: &Url, users: &[User]) -> Result<Vec<String>, LoadE
             None => Err(LoadError::Arguments("a chat without its pair".to_owned())),
         },
     )
+}
+
+/// Creates the groups of neighbours in `users`, `members` each.
+pub(crate) fn create_groups(url: &Url, run: u32, users: &[User], members: usize) -> Result<Vec<String>, LoadError> {
+    let groups: Vec<&[User]> = users.chunks_exact(members.max(1)).collect();
+    let create = |api: &mut Api, at: usize| {
+        api.create_group(&format!("load {run:08x} {at}"), groups.get(at).copied().unwrap_or_default())
+    };
+    in_parallel(groups.len(), || Api::new(url), create)
 }
 
 /// Lets everybody join the world room.

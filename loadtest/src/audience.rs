@@ -161,6 +161,11 @@ impl Audience {
         self.messages.corrupted += 1;
     }
 
+    /// A message of another room arrived.
+    pub(crate) fn foreign(&mut self) {
+        self.messages.foreign += 1;
+    }
+
     /// Messages sent that somebody still misses, or that were not answered.
     pub(crate) fn unfinished(&self) -> u64 {
         self.unfinished

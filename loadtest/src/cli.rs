@@ -9,6 +9,10 @@ use gochat_ring::ReactorChoice;
 use crate::error::LoadError;
 use crate::schedule::Load;
 
+mod gochat;
+
+pub use gochat::{GroupArgs, UserArgs};
+
 /// Load-test a WebSocket server: latency from intended times, and an account of every message.
 ///
 /// Exit code 0: verdict ok; 2: the run failed or is invalid; 1: it could not be carried out.
@@ -49,6 +53,8 @@ pub enum Scenario {
     Single(SingleArgs),
     /// Some clients write to a room, everybody in it receives.
     Publish(PublishArgs),
+    /// GoChat users write in groups, everybody in a group receives.
+    Group(GroupArgs),
 }
 
 impl Scenario {
@@ -59,6 +65,7 @@ impl Scenario {
             Scenario::Connect(args) => &args.common,
             Scenario::Single(args) => &args.common,
             Scenario::Publish(args) => &args.common,
+            Scenario::Group(args) => &args.common,
         }
     }
 }
@@ -348,6 +355,7 @@ mod tests {
             "x run single --protocol gochat --url http://127.0.0.1:8080 --pairs 500 --in-flight 16 --server-pid 7",
             "x run publish --protocol raw-publish --url ws://127.0.0.1:9002/ --connections 10 --publishers 3 --in-flight 4",
             "x run publish --protocol gochat --url http://127.0.0.1:8080 --connections 10000 --rate 5 --tokens t.csv --server-pid 7",
+            "x run group --url http://127.0.0.1:8080 --members 50 --groups 20 --writers 5 --rate 200 --tokens t.csv",
             "x audit --acked a.jsonl --url http://127.0.0.1:8080 --tokens t.csv",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap();

@@ -54,6 +54,40 @@ pub struct Messages {
     pub foreign: u64,
 }
 
+impl Messages {
+    /// What went wrong, in words: `3 lost, 1 duplicated`; `None` when nothing did.
+    pub(crate) fn faults(&self) -> Option<String> {
+        let kinds = [
+            (self.lost, "lost"),
+            (self.unacked, "unacked"),
+            (self.refused, "refused"),
+            (self.duplicated, "duplicated"),
+            (self.reordered, "reordered"),
+            (self.corrupted, "corrupted"),
+            (self.foreign, "foreign"),
+        ];
+        let wrong: Vec<String> =
+            kinds.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        (!wrong.is_empty()).then(|| wrong.join(", "))
+    }
+
+    /// The sums of both.
+    pub(crate) fn plus(mut self, other: &Messages) -> Messages {
+        self.sent += other.sent;
+        self.acked += other.acked;
+        self.delivered += other.delivered;
+        self.lost += other.lost;
+        self.unacked += other.unacked;
+        self.refused += other.refused;
+        self.duplicated += other.duplicated;
+        self.redelivered += other.redelivered;
+        self.reordered += other.reordered;
+        self.corrupted += other.corrupted;
+        self.foreign += other.foreign;
+        self
+    }
+}
+
 /// One delivery as a receiver sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivery {

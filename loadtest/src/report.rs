@@ -72,7 +72,7 @@ pub struct Report {
 pub struct Label {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// `echo`, `connect`, `single` or `publish`.
+    /// The name of the command, as in `run single`.
     pub scenario: &'static str,
     /// As on the command line.
     pub protocol: &'static str,

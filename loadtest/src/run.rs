@@ -27,6 +27,8 @@ use crate::traffic::Measured;
 use crate::url::Url;
 use crate::verdict::{self, Busy};
 
+mod gochat;
+
 /// Descriptors the tool needs beside its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
 const ECHO_SIZE_MAX: usize = 16 << 20;
@@ -45,6 +47,7 @@ pub fn run(scenario: Scenario) -> Result<Report, LoadError> {
         Scenario::Connect(args) => connect(&args),
         Scenario::Single(args) => single(&args),
         Scenario::Publish(args) => publish(&args),
+        Scenario::Group(args) => gochat::group(&args),
     }
 }
 
@@ -83,7 +86,7 @@ fn single(args: &SingleArgs) -> Result<Report, LoadError> {
     let clients = args.pairs.saturating_mul(2);
     let mut plan = plan(&args.common, clients, args.load.warmup, args.load.duration)?;
     let run = plan.seed as u32;
-    let users = users(args, &plan.url, run, clients as usize)?;
+    let users = users(args.tokens.as_deref(), args.tokens_out.as_deref(), &plan.url, run, clients as usize)?;
     say(&format!("opening {} chats", args.pairs));
     let conversations = api::open_chats(&plan.url, &users)?;
     plan.url.target = chat_path(&plan.url);
@@ -112,24 +115,27 @@ fn publish(args: &PublishArgs) -> Result<Report, LoadError> {
             say(&format!("{} users join the room {ROOM}", users.len()));
             api::join_world(&plan.url, &users)?;
             plan.url.target = chat_path(&plan.url);
-            ("gochat", Speech::Gochat { users, run: plan.seed as u32 })
+            let (users, rooms) = (users.into(), vec![ROOM.to_owned()]);
+            ("gochat", Speech::Gochat { users, rooms, run: plan.seed as u32 })
         }
     };
     let load = args.load.load();
-    let setup = PublishSetup { speech, clients: args.connections, publishers: args.publishers, load, size: args.size };
+    let (clients, publishers, size) = (args.connections, args.publishers, args.size);
+    let setup = PublishSetup { speech, clients, room_size: clients, publishers, load, size };
     let mut driver = Publish::new(setup);
     let ran = drive(&args.common, &plan, &mut driver, args.size)?;
     Ok(report(label("publish", protocol, Some(load), Some(args.size)), &plan, ran, Some(driver.finish())))
 }
 
-fn users(args: &SingleArgs, url: &Url, run: u32, count: usize) -> Result<Vec<User>, LoadError> {
-    if let Some(path) = &args.tokens {
+/// The users of a file, or as many that are registered for the run and kept in another.
+fn users(from: Option<&Path>, to: Option<&Path>, url: &Url, run: u32, count: usize) -> Result<Vec<User>, LoadError> {
+    if let Some(path) = from {
         return tokens::read(path, count);
     }
     say(&format!("registering {count} users"));
     let users = api::create_users(url, run, count)?;
     let write = |path: &Path| tokens::write(path, &users);
-    args.tokens_out.as_deref().map_or(Ok(()), write)?;
+    to.map_or(Ok(()), write)?;
     Ok(users)
 }
 

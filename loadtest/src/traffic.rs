@@ -1,7 +1,6 @@
 //! What every scenario with messages shares: the ledger, the load, the measured window and its histograms. Writes no
 //! frames and reads none.
 
-use crate::audience::Audience;
 use crate::ledger::{Ledger, Messages};
 use crate::message::Key;
 use crate::percentiles::Latencies;
@@ -35,6 +34,8 @@ pub(crate) struct InWindow {
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
     pub(crate) messages: Messages,
+    /// The same of each conversation, where they are kept apart.
+    pub(crate) each: Vec<Messages>,
     pub(crate) in_window: InWindow,
     pub(crate) ack: Latencies,
     pub(crate) deliver: Latencies,
@@ -50,8 +51,8 @@ pub(crate) trait Account {
     /// Opens the account of the next message.
     fn send(&mut self, client: u32, intended_ns: u64) -> Key;
 
-    /// Judges what is still open and gives the final counts.
-    fn close(self) -> Messages;
+    /// Judges what is still open and gives the final counts, of each conversation where they are kept apart.
+    fn close(self) -> Vec<Messages>;
 }
 
 impl Account for Ledger {
@@ -59,18 +60,8 @@ impl Account for Ledger {
         Ledger::send(self, client, intended_ns)
     }
 
-    fn close(self) -> Messages {
-        Ledger::close(self)
-    }
-}
-
-impl Account for Audience {
-    fn send(&mut self, client: u32, intended_ns: u64) -> Key {
-        Audience::send(self, client, intended_ns)
-    }
-
-    fn close(self) -> Messages {
-        Audience::close(self)
+    fn close(self) -> Vec<Messages> {
+        vec![Ledger::close(self)]
     }
 }
 
@@ -205,7 +196,9 @@ impl<A: Account> Traffic<A> {
 
     /// Judges what is still open.
     pub(crate) fn finish(self, remarks: Vec<String>) -> Measured {
-        Measured { messages: self.ledger.close(), remarks, ..self.measured }
+        let each = self.ledger.close();
+        let messages = each.iter().fold(Messages::default(), |sum, one| sum.plus(one));
+        Measured { messages, each, remarks, ..self.measured }
     }
 }
 

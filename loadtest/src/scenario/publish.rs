@@ -1,16 +1,18 @@
-//! One room: some clients write, everybody receives each message once. GoChat's world room, or any server that sends every
-//! message to all.
+//! Rooms: some clients write, everybody else in their room receives each message once. GoChat's world room, its groups, its
+//! single chats as rooms of two, or any server that sends every message to all.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use gochat_ws::Opcode;
 
 use super::frames::{Data, Frame, write_send};
-use crate::audience::{Audience, Reach};
+use crate::audience::Reach;
 use crate::driver::{Driver, Incoming};
 use crate::ledger::Delivery;
 use crate::message::{KEY_DIGITS, Key, Pattern, parse_id, write_id};
 use crate::outbound::{Outbound, State};
+use crate::rooms::Rooms;
 use crate::schedule::Load;
 use crate::timeline::Interval;
 use crate::tokens::User;
@@ -21,11 +23,14 @@ pub(crate) const ROOM: &str = "world";
 /// How long a sender waits after a refusal that says nothing about it.
 const RETRY_NS: u64 = 100_000_000;
 
+/// Conversations in which something went wrong that a report names.
+const ROOMS_TOLD_MAX: usize = 8;
+
 /// What the server speaks.
 #[derive(Debug)]
 pub(crate) enum Speech {
-    /// GoChat: one user for each client, all in the room.
-    Gochat { users: Vec<User>, run: u32 },
+    /// GoChat: one user for each client, and the conversation of each room.
+    Gochat { users: Rc<[User]>, rooms: Vec<String>, run: u32 },
     /// Every message goes to every connection, its sender too, as it is. A message begins with its key.
     Raw,
 }
@@ -38,17 +43,19 @@ pub(crate) const RAW_SIZE_MIN: usize = KEY_DIGITS;
 pub(crate) struct PublishSetup {
     pub(crate) speech: Speech,
     pub(crate) clients: u32,
-    /// The first so many send.
+    /// Clients of one room: neighbours; it divides `clients`.
+    pub(crate) room_size: u32,
+    /// The first so many of each room send.
     pub(crate) publishers: u32,
     pub(crate) load: Load,
     /// Characters of a message; raw: bytes, at least [`RAW_SIZE_MIN`].
     pub(crate) size: usize,
 }
 
-/// The `publish` scenario.
+/// The `publish` and `group` scenarios, and each part of `mixed`.
 #[derive(Debug)]
 pub(crate) struct Publish {
-    traffic: Traffic<Audience>,
+    traffic: Traffic<Rooms>,
     pattern: Pattern,
     speech: Speech,
     payload: Vec<u8>,
@@ -61,9 +68,10 @@ impl Publish {
             Speech::Gochat { .. } => (Reach::Others, 0),
             Speech::Raw => (Reach::All, KEY_DIGITS),
         };
-        let audience = Audience::new(reach, setup.clients, setup.publishers);
+        let (clients, size, publishers) = (setup.clients, setup.room_size, setup.publishers);
+        let rooms = Rooms::new(reach, clients, size, publishers);
         Publish {
-            traffic: Traffic::new(audience, setup.load, (0..setup.publishers).collect()),
+            traffic: Traffic::new(rooms, setup.load, Rooms::writers(clients, size, publishers)),
             pattern: Pattern::new(setup.size - key_bytes),
             speech: setup.speech,
             payload: Vec::with_capacity(512),
@@ -73,7 +81,13 @@ impl Publish {
 
     pub(crate) fn finish(self) -> Measured {
         let remarks = self.errors.into_iter().map(|(error, count)| format!("{count} × {error}")).collect();
-        self.traffic.finish(remarks)
+        let mut measured = self.traffic.finish(remarks);
+        if let Speech::Gochat { rooms, .. } = &self.speech {
+            let faults = rooms.iter().zip(&measured.each).filter_map(|(room, it)| Some((room, it.faults()?)));
+            let told = faults.take(ROOMS_TOLD_MAX).map(|(room, faults)| format!("conversation {room}: {faults}"));
+            measured.remarks.extend(told);
+        }
+        measured
     }
 
     fn send(&mut self, out: &mut Outbound, client: u32, intended_ns: u64, now_ns: u64) {
@@ -83,8 +97,9 @@ impl Publish {
         let key = self.traffic.sending(client, intended_ns, now_ns);
         self.payload.clear();
         match &self.speech {
-            Speech::Gochat { run, .. } => {
-                write_send(ROOM, self.pattern.content(key), |out| write_id(*run, key, out), &mut self.payload);
+            Speech::Gochat { run, rooms, .. } => {
+                let room = rooms.get(self.traffic.ledger.room_of(client)).map_or(ROOM, String::as_str);
+                write_send(room, self.pattern.content(key), |out| write_id(*run, key, out), &mut self.payload);
             }
             Speech::Raw => {
                 self.payload.extend_from_slice(&key.digits());
@@ -121,7 +136,7 @@ impl Publish {
 
     /// A raw message: the order of sending is the only one there is, and of one sender only.
     fn arrived_raw(&mut self, out: &mut Outbound, client: u32, bytes: &[u8], now_ns: u64) {
-        let Some(key) = Key::parse(bytes) else { return self.traffic.ledger.unreadable() };
+        let Some(key) = Key::parse(bytes) else { return self.traffic.ledger.unreadable(client) };
         let intact = bytes.get(KEY_DIGITS..) == Some(self.pattern.content(key));
         self.delivered(Delivery { client, key, seq: None, intact, redelivered: false }, now_ns);
         if key.client() == client && self.traffic.answered() {
@@ -170,7 +185,7 @@ impl Driver for Publish {
             Speech::Gochat { run, .. } => run,
             Speech::Raw => return self.arrived_raw(out, client, message.bytes(), now_ns),
         };
-        let Some(frame) = Frame::parse(message.bytes()) else { return self.traffic.ledger.unreadable() };
+        let Some(frame) = Frame::parse(message.bytes()) else { return self.traffic.ledger.unreadable(client) };
         match frame.kind() {
             "new-message" => self.arrived(client, run, &frame.data, now_ns),
             "message-ack" => self.acknowledged(out, client, run, &frame.data, now_ns),
