@@ -19,7 +19,8 @@ const THREADS: usize = 4;
 /// How often a request is tried again when the server limits its rate, and the longest it waits each time.
 const RETRIES: u32 = 20;
 const RETRY_MAX_S: u64 = 10;
-const PASSWORD: &str = "load-test-password";
+/// Of the users that a run registers.
+pub(crate) const PASSWORD: &str = "load-test-password";
 
 /// The page size of history requests.
 pub(crate) const PAGE: usize = 100;
@@ -39,7 +40,7 @@ pub(crate) struct Stored {
     pub(crate) client_msg_id: String,
 }
 
-/// A page of history, oldest first.
+/// A page of history: oldest first after a position, newest first before one.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Page {
@@ -48,6 +49,27 @@ pub(crate) struct Page {
     /// Whether nothing after the asked-for position is missing; absent from servers that do not say.
     #[serde(default)]
     pub(crate) complete: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Tokens {
+    access_token: String,
+}
+
+/// The body of a registration or a login.
+pub(crate) fn credentials(name: &str, password: &str) -> String {
+    json!({"username": name, "password": password}).to_string()
+}
+
+/// Whether a login's answer holds what it is for.
+pub(crate) fn has_access_token(body: &[u8]) -> bool {
+    serde_json::from_slice::<Envelope<Tokens>>(body).is_ok_and(|it| !it.data.access_token.is_empty())
+}
+
+/// Reads an answer to a request for history.
+pub(crate) fn page(body: &[u8]) -> Option<Page> {
+    serde_json::from_slice::<Envelope<Page>>(body).ok().map(|it| it.data)
 }
 
 /// One client of the API.
@@ -67,12 +89,7 @@ impl Api {
         struct Registered {
             user: Id,
         }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Tokens {
-            access_token: String,
-        }
-        let credentials = json!({"username": name, "password": PASSWORD}).to_string();
+        let credentials = credentials(name, PASSWORD);
         let registered: Registered = self.call("POST", "/api/auth/register", None, Some(&credentials))?;
         let tokens: Tokens = self.call("POST", "/api/auth/login", None, Some(&credentials))?;
         Ok(User { id: registered.user.id, name: name.to_owned(), access_token: tokens.access_token })
@@ -94,6 +111,13 @@ impl Api {
         let body = json!({"type": 2, "name": name, "members": others}).to_string();
         let group: Id = self.call("POST", "/api/conversations", Some(&owner.access_token), Some(&body))?;
         Ok(group.id)
+    }
+
+    /// Sends a text message.
+    pub(crate) fn send(&mut self, user: &User, chat: &str, id: &str, text: &str) -> Result<(), LoadError> {
+        let body = json!({"messageType": 1, "content": text, "client_msg_id": id}).to_string();
+        let path = format!("/api/conversations/{chat}/messages");
+        self.call::<serde::de::IgnoredAny>("POST", &path, Some(&user.access_token), Some(&body)).map(|_| ())
     }
 
     /// Joins the world room.

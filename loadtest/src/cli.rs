@@ -11,7 +11,7 @@ use crate::schedule::Load;
 
 mod gochat;
 
-pub use gochat::{GroupArgs, UserArgs};
+pub use gochat::{GroupArgs, HistoryArgs, HttpArgs, LoginStormArgs, UserArgs};
 
 /// Load-test a WebSocket server: latency from intended times, and an account of every message.
 ///
@@ -55,6 +55,10 @@ pub enum Scenario {
     Publish(PublishArgs),
     /// GoChat users write in groups, everybody in a group receives.
     Group(GroupArgs),
+    /// Pages of GoChat's message history are read over HTTP.
+    History(HistoryArgs),
+    /// GoChat users log in over HTTP.
+    LoginStorm(LoginStormArgs),
 }
 
 impl Scenario {
@@ -66,6 +70,8 @@ impl Scenario {
             Scenario::Single(args) => &args.common,
             Scenario::Publish(args) => &args.common,
             Scenario::Group(args) => &args.common,
+            Scenario::History(args) => &args.common,
+            Scenario::LoginStorm(args) => &args.common,
         }
     }
 }
@@ -356,6 +362,8 @@ mod tests {
             "x run publish --protocol raw-publish --url ws://127.0.0.1:9002/ --connections 10 --publishers 3 --in-flight 4",
             "x run publish --protocol gochat --url http://127.0.0.1:8080 --connections 10000 --rate 5 --tokens t.csv --server-pid 7",
             "x run group --url http://127.0.0.1:8080 --members 50 --groups 20 --writers 5 --rate 200 --tokens t.csv",
+            "x run history --url http://127.0.0.1:8080 --conversations 20 --messages 1000 --rate 500 --cold-percent 80",
+            "x run login-storm --url http://127.0.0.1:8080 --accounts 500 --rate 20 --tokens t.csv --password password",
             "x audit --acked a.jsonl --url http://127.0.0.1:8080 --tokens t.csv",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap();

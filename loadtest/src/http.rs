@@ -1,4 +1,5 @@
-//! A small blocking HTTP/1.1 client with keep-alive, for what happens before and after a run. Never on the measured path.
+//! A small blocking HTTP/1.1 client with keep-alive, for what happens before and after a
+//! run, and for runs that are made of requests. Never on the path of messages.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

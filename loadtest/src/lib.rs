@@ -25,6 +25,7 @@ pub mod output;
 pub mod percentiles;
 mod plot;
 pub mod report;
+mod requests;
 mod rooms;
 mod run;
 mod sample;

@@ -26,6 +26,14 @@ impl Latencies {
         }
     }
 
+    /// Counts what another counted.
+    pub(crate) fn add(&mut self, other: &Latencies) {
+        if let (Some(mine), Some(theirs)) = (&mut self.histogram, &other.histogram) {
+            // Both have the same bounds, so that everything fits.
+            let _ = mine.add(theirs);
+        }
+    }
+
     /// The histogram, for a log of histograms.
     pub(crate) fn histogram(&self) -> Option<&Histogram<u64>> {
         self.histogram.as_ref()

@@ -1,5 +1,6 @@
 //! The result of a run: its JSON form, which is stable and described in docs/loadtest.md, and its summary for people.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::process::Command;
@@ -57,6 +58,9 @@ pub struct Report {
     pub latency_us: LatencyMicros,
     /// How late the generator sent (open loop).
     pub lag_us: Option<Percentiles>,
+    /// What is measured apart in a run with several kinds of requests or conversations; left out where there is one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
     /// Second by second, warm-up included.
     pub timeline: Vec<Point>,
     /// This tool's cost.
@@ -87,6 +91,23 @@ pub struct Label {
     pub size: Option<usize>,
     /// Length of the measured phase as it was.
     pub duration_s: f64,
+}
+
+/// One kind of requests or conversations.
+#[derive(Debug, Clone, Serialize)]
+pub struct Part {
+    /// Its name.
+    pub name: &'static str,
+    /// Requests or messages sent in the whole run.
+    pub sent: u64,
+    /// Requests answered as they should be, or deliveries.
+    pub done: u64,
+    /// Failures with counts.
+    pub errors: BTreeMap<String, u64>,
+    /// The account of its messages, where it has any.
+    pub messages: Option<Messages>,
+    /// Of the measured phase, from intended times.
+    pub latency_us: BTreeMap<&'static str, Percentiles>,
 }
 
 /// Per second of the measured phase.
@@ -217,17 +238,23 @@ impl fmt::Display for Report {
             ("lag", &self.lag_us),
         ];
         for (name, row) in rows {
-            if let Some(p) = row {
-                writeln!(
-                    f,
-                    "{name:<9} µs p50 {}  p90 {}  p99 {}  p99.9 {}  max {}  mean {}",
-                    p.p50, p.p90, p.p99, p.p999, p.max, p.mean
-                )?;
-            }
+            row.as_ref().map_or(Ok(()), |row| show_latency(f, name, row))?;
+        }
+        for part in &self.parts {
+            writeln!(f, "{:<12} {} sent, {} done", part.name, part.sent, part.done)?;
+            part.latency_us.iter().try_for_each(|(name, row)| show_latency(f, &format!("  {name}"), row))?;
         }
         show_cost(f, "generator", &self.generator)?;
         self.server.as_ref().map_or(Ok(()), |server| show_cost(f, "server", server))
     }
+}
+
+fn show_latency(f: &mut fmt::Formatter<'_>, name: &str, p: &Percentiles) -> fmt::Result {
+    writeln!(
+        f,
+        "{name:<9} µs p50 {}  p90 {}  p99 {}  p99.9 {}  max {}  mean {}",
+        p.p50, p.p90, p.p99, p.p999, p.max, p.mean
+    )
 }
 
 fn show_cost(f: &mut fmt::Formatter<'_>, name: &str, cost: &Cost) -> fmt::Result {

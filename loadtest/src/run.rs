@@ -28,6 +28,8 @@ use crate::url::Url;
 use crate::verdict::{self, Busy};
 
 mod gochat;
+mod history;
+mod storm;
 
 /// Descriptors the tool needs beside its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
@@ -48,6 +50,8 @@ pub fn run(scenario: Scenario) -> Result<Report, LoadError> {
         Scenario::Single(args) => single(&args),
         Scenario::Publish(args) => publish(&args),
         Scenario::Group(args) => gochat::group(&args),
+        Scenario::History(args) => history::history(&args),
+        Scenario::LoginStorm(args) => storm::login_storm(&args),
     }
 }
 
@@ -260,6 +264,7 @@ fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Opt
         rates,
         latency_us,
         lag_us,
+        parts: Vec::new(),
         timeline: outcome.timeline,
         generator,
         server,

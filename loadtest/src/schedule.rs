@@ -46,7 +46,12 @@ impl Arrivals {
     /// The intended time of the next message.
     pub fn next_ns(&self) -> u64 {
         // Computed from the count, so that rounding does not add up.
-        self.start_ns + (self.taken as f64 * 1e9 / self.rate) as u64
+        Arrivals::due_ns(self.start_ns, self.rate, self.taken)
+    }
+
+    /// The intended time of message `number` of an open loop that starts at `start_ns`.
+    pub(crate) fn due_ns(start_ns: u64, rate: f64, number: u64) -> u64 {
+        start_ns + (number as f64 * 1e9 / rate) as u64
     }
 
     /// Takes the next message if its time has come: its number and intended time.

@@ -1,10 +1,11 @@
 //! Flags of the scenarios that only GoChat knows. Runs nothing.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
-use super::{Common, LoadArgs};
+use super::{Common, LoadArgs, duration, rate};
 
 /// Where a scenario has its users from.
 #[derive(Debug, Clone, Args)]
@@ -41,4 +42,64 @@ pub struct GroupArgs {
     /// Characters of a message, at most 5000.
     #[arg(long, default_value_t = 150)]
     pub size: usize,
+}
+
+/// Load of scenarios that are made of HTTP requests: an open loop.
+#[derive(Debug, Clone, Args)]
+pub struct HttpArgs {
+    /// The measured phase.
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub duration: Duration,
+    /// Requests before the measured phase.
+    #[arg(long, default_value = "2s", value_parser = duration)]
+    pub warmup: Duration,
+    /// Requests per second in all, at intended times.
+    #[arg(long, default_value = "20", value_parser = rate)]
+    pub rate: f64,
+    /// Keep-alive connections, one thread each; a request waits while all are busy, and its latency counts the wait.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=512))]
+    pub connections: u32,
+}
+
+/// `run history`.
+#[derive(Debug, Clone, Args)]
+pub struct HistoryArgs {
+    /// Flags of every scenario.
+    #[command(flatten)]
+    pub common: Common,
+    /// Load.
+    #[command(flatten)]
+    pub http: HttpArgs,
+    /// Users, two for each conversation.
+    #[command(flatten)]
+    pub users: UserArgs,
+    /// Single chats that are read.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub conversations: u32,
+    /// Messages in each; what is missing is written first.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pub messages: u32,
+    /// Percent of requests for a page at any depth; the others ask for the newest.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub cold_percent: u32,
+}
+
+/// `run login-storm`.
+#[derive(Debug, Clone, Args)]
+pub struct LoginStormArgs {
+    /// Flags of every scenario.
+    #[command(flatten)]
+    pub common: Common,
+    /// Load.
+    #[command(flatten)]
+    pub http: HttpArgs,
+    /// Users.
+    #[command(flatten)]
+    pub users: UserArgs,
+    /// Users that log in, in turn.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub accounts: u32,
+    /// Of the users in --tokens, as given to `gochat user mint --password`; users that a run registered need none.
+    #[arg(long, value_name = "TEXT")]
+    pub password: Option<String>,
 }

@@ -32,6 +32,7 @@ pub(super) fn group(args: &GroupArgs) -> Result<Report, LoadError> {
     Ok(report(label("group", "gochat", Some(load), Some(size)), &plan, ran, Some(driver.finish())))
 }
 
-fn users_of(args: &UserArgs, plan: &Plan, count: u32) -> Result<Vec<User>, LoadError> {
+/// The users of a file, or as many that are registered for the run.
+pub(super) fn users_of(args: &UserArgs, plan: &Plan, count: u32) -> Result<Vec<User>, LoadError> {
     users(args.tokens.as_deref(), args.tokens_out.as_deref(), &plan.url, plan.seed as u32, count as usize)
 }
