@@ -11,7 +11,7 @@ use crate::schedule::Load;
 
 mod gochat;
 
-pub use gochat::{GroupArgs, HistoryArgs, HttpArgs, LoginStormArgs, UserArgs};
+pub use gochat::{GroupArgs, HistoryArgs, HttpArgs, LoginStormArgs, Mix, MixedArgs, UserArgs};
 
 /// Load-test a WebSocket server: latency from intended times, and an account of every message.
 ///
@@ -55,6 +55,8 @@ pub enum Scenario {
     Publish(PublishArgs),
     /// GoChat users write in groups, everybody in a group receives.
     Group(GroupArgs),
+    /// GoChat users write in single chats, groups and the world room at once.
+    Mixed(MixedArgs),
     /// Pages of GoChat's message history are read over HTTP.
     History(HistoryArgs),
     /// GoChat users log in over HTTP.
@@ -70,6 +72,7 @@ impl Scenario {
             Scenario::Single(args) => &args.common,
             Scenario::Publish(args) => &args.common,
             Scenario::Group(args) => &args.common,
+            Scenario::Mixed(args) => &args.common,
             Scenario::History(args) => &args.common,
             Scenario::LoginStorm(args) => &args.common,
         }
@@ -362,6 +365,7 @@ mod tests {
             "x run publish --protocol raw-publish --url ws://127.0.0.1:9002/ --connections 10 --publishers 3 --in-flight 4",
             "x run publish --protocol gochat --url http://127.0.0.1:8080 --connections 10000 --rate 5 --tokens t.csv --server-pid 7",
             "x run group --url http://127.0.0.1:8080 --members 50 --groups 20 --writers 5 --rate 200 --tokens t.csv",
+            "x run mixed --url http://127.0.0.1:8080 --connections 200 --members 20 --mix 70/25/5 --rate 100 --tokens t.csv",
             "x run history --url http://127.0.0.1:8080 --conversations 20 --messages 1000 --rate 500 --cold-percent 80",
             "x run login-storm --url http://127.0.0.1:8080 --accounts 500 --rate 20 --tokens t.csv --password password",
             "x audit --acked a.jsonl --url http://127.0.0.1:8080 --tokens t.csv",
@@ -374,6 +378,8 @@ mod tests {
             "x run echo --url ws://a/ --duration 10",
             "x run echo --url ws://a/ --reactor kqueue",
             "x run publish --protocol echo --url http://a/",
+            "x run mixed --url http://a/ --rate 5 --mix 70/25/6",
+            "x run mixed --url http://a/ --rate 5 --mix 70/30",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

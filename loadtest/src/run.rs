@@ -50,6 +50,7 @@ pub fn run(scenario: Scenario) -> Result<Report, LoadError> {
         Scenario::Single(args) => single(&args),
         Scenario::Publish(args) => publish(&args),
         Scenario::Group(args) => gochat::group(&args),
+        Scenario::Mixed(args) => gochat::mixed(&args),
         Scenario::History(args) => history::history(&args),
         Scenario::LoginStorm(args) => storm::login_storm(&args),
     }

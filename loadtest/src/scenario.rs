@@ -4,11 +4,13 @@ mod chat;
 mod echo;
 mod frames;
 mod idle;
+mod mixed;
 mod publish;
 
 pub(crate) use chat::{Chat, ChatSetup};
 pub(crate) use echo::{Echo, SIZE_MIN as ECHO_SIZE_MIN};
 pub(crate) use idle::Idle;
+pub(crate) use mixed::Mixed;
 pub(crate) use publish::{Publish, PublishSetup, RAW_SIZE_MIN, ROOM, Speech};
 
 /// What helps against an error code.

@@ -1,6 +1,8 @@
 //! What every scenario with messages shares: the ledger, the load, the measured window and its histograms. Writes no
 //! frames and reads none.
 
+use std::collections::BTreeMap;
+
 use crate::ledger::{Ledger, Messages};
 use crate::message::Key;
 use crate::percentiles::Latencies;
@@ -42,6 +44,8 @@ pub(crate) struct Measured {
     pub(crate) lag: Latencies,
     /// Of messages for many: to the last of them.
     pub(crate) last: Latencies,
+    /// Error frames by code, where they are kept apart.
+    pub(crate) errors: BTreeMap<String, u64>,
     /// Things worth a reason in the report, such as error codes, with their counts.
     pub(crate) remarks: Vec<String>,
 }

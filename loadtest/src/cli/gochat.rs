@@ -103,3 +103,49 @@ pub struct LoginStormArgs {
     #[arg(long, value_name = "TEXT")]
     pub password: Option<String>,
 }
+
+/// Percent of messages by where they are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mix {
+    /// In single chats.
+    pub single: u32,
+    /// In groups.
+    pub group: u32,
+    /// In the world room.
+    pub world: u32,
+}
+
+/// `run mixed`: an open loop.
+#[derive(Debug, Clone, Args)]
+pub struct MixedArgs {
+    /// Flags of every scenario.
+    #[command(flatten)]
+    pub common: Common,
+    /// Load; needs --rate.
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// Users.
+    #[command(flatten)]
+    pub users: UserArgs,
+    /// Clients, an even number and a multiple of --members; each is in one single chat, one group and the world room.
+    #[arg(long, default_value_t = 100)]
+    pub connections: u32,
+    /// Users of one group.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..))]
+    pub members: u32,
+    /// Percent of messages in single chats, groups and the world room.
+    #[arg(long, value_name = "SINGLE/GROUP/WORLD", default_value = "70/25/5", value_parser = mix)]
+    pub mix: Mix,
+    /// Characters of a message, at most 5000.
+    #[arg(long, default_value_t = 150)]
+    pub size: usize,
+}
+
+/// `70/25/5`.
+fn mix(text: &str) -> Result<Mix, String> {
+    let shares: Option<Vec<u32>> = text.split('/').map(|share| share.parse().ok().filter(|it| *it <= 100)).collect();
+    match shares.as_deref() {
+        Some(&[single, group, world]) if single + group + world == 100 => Ok(Mix { single, group, world }),
+        _ => Err("it must be three shares that make 100, as in 70/25/5".to_owned()),
+    }
+}

@@ -1,12 +1,15 @@
 //! Runs of the scenarios that only GoChat knows: their users, conversations and drivers. Owns no measuring.
 
+use std::rc::Rc;
+
 use crate::api;
-use crate::cli::{GroupArgs, UserArgs, check_size};
+use crate::cli::{GroupArgs, MixedArgs, UserArgs, check_size};
 use crate::driver::Plan;
 use crate::error::LoadError;
 use crate::observer::say;
 use crate::report::Report;
-use crate::scenario::{Publish, PublishSetup, Speech};
+use crate::scenario::{Mixed, Publish, PublishSetup, ROOM, Speech};
+use crate::schedule::Load;
 use crate::tokens::User;
 
 use super::{CHAT_SIZE_MAX, chat_path, drive, label, plan, report, users};
@@ -30,6 +33,42 @@ pub(super) fn group(args: &GroupArgs) -> Result<Report, LoadError> {
     let mut driver = Publish::new(PublishSetup { speech, clients, room_size: args.members, publishers, load, size });
     let ran = drive(&args.common, &plan, &mut driver, size)?;
     Ok(report(label("group", "gochat", Some(load), Some(size)), &plan, ran, Some(driver.finish())))
+}
+
+/// Single chats, groups and the world room over the same connections.
+pub(super) fn mixed(args: &MixedArgs) -> Result<Report, LoadError> {
+    check_size(args.size, 1..=CHAT_SIZE_MAX)?;
+    let (clients, members, size) = (args.connections, args.members, args.size);
+    if !clients.is_multiple_of(2) || !clients.is_multiple_of(members) {
+        return Err(LoadError::Arguments("--connections must be even and a multiple of --members".to_owned()));
+    }
+    let Load::Open { rate } = args.load.load() else {
+        return Err(LoadError::Arguments("run mixed is an open loop: give --rate".to_owned()));
+    };
+    let mut plan = plan(&args.common, clients, args.load.warmup, args.load.duration)?;
+    let run = plan.seed as u32;
+    let users: Rc<[User]> = users_of(&args.users, &plan, clients)?.into();
+    say(&format!("opening {} single chats, {} groups and the room {ROOM}", clients / 2, clients / members));
+    let chats = api::open_chats(&plan.url, &users)?;
+    let groups = api::create_groups(&plan.url, run, &users, members as usize)?;
+    api::join_world(&plan.url, &users)?;
+    plan.url.target = chat_path(&plan.url);
+    let kinds = [
+        ("single", args.mix.single, 2, chats),
+        ("group", args.mix.group, members, groups),
+        ("world", args.mix.world, clients, vec![ROOM.to_owned()]),
+    ];
+    let parts = kinds.into_iter().zip(0_u32..).filter(|((_, percent, ..), _)| *percent > 0);
+    let parts = parts.map(|((name, percent, room_size, rooms), at)| {
+        let speech = Speech::Gochat { users: Rc::clone(&users), rooms, run: run.wrapping_add(at) };
+        let load = Load::Open { rate: rate * f64::from(percent) / 100.0 };
+        (name, Publish::new(PublishSetup { speech, clients, room_size, publishers: room_size, load, size }))
+    });
+    let mut driver = Mixed::new(parts.collect());
+    let ran = drive(&args.common, &plan, &mut driver, size)?;
+    let (measured, parts) = driver.finish();
+    let label = label("mixed", "gochat", Some(args.load.load()), Some(size));
+    Ok(Report { parts, ..report(label, &plan, ran, Some(measured)) })
 }
 
 /// The users of a file, or as many that are registered for the run.

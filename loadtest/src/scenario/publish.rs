@@ -80,14 +80,31 @@ impl Publish {
     }
 
     pub(crate) fn finish(self) -> Measured {
-        let remarks = self.errors.into_iter().map(|(error, count)| format!("{count} × {error}")).collect();
+        let remarks = self.errors.iter().map(|(error, count)| format!("{count} × {error}")).collect();
         let mut measured = self.traffic.finish(remarks);
         if let Speech::Gochat { rooms, .. } = &self.speech {
             let faults = rooms.iter().zip(&measured.each).filter_map(|(room, it)| Some((room, it.faults()?)));
             let told = faults.take(ROOMS_TOLD_MAX).map(|(room, faults)| format!("conversation {room}: {faults}"));
             measured.remarks.extend(told);
         }
+        measured.errors = self.errors;
         measured
+    }
+
+    /// Something arrived that should have been a message and cannot be read.
+    pub(super) fn unreadable(&mut self, client: u32) {
+        self.traffic.ledger.unreadable(client);
+    }
+
+    /// A frame of GoChat arrived. What is not about this run's messages is passed over.
+    pub(super) fn heard(&mut self, out: &mut Outbound, client: u32, frame: &Frame<'_>, now_ns: u64) {
+        let Speech::Gochat { run, .. } = self.speech else { return };
+        match frame.kind() {
+            "new-message" => self.arrived(client, run, &frame.data, now_ns),
+            "message-ack" => self.acknowledged(out, client, run, &frame.data, now_ns),
+            "error" => self.refused(client, run, &frame.data, now_ns),
+            _ => {}
+        }
     }
 
     fn send(&mut self, out: &mut Outbound, client: u32, intended_ns: u64, now_ns: u64) {
@@ -145,9 +162,13 @@ impl Publish {
     }
 
     fn refused(&mut self, client: u32, run: u32, data: &Data<'_>, now_ns: u64) {
-        *self.errors.entry(format!("error {}{}", data.code.as_str(), super::hint(data.code.as_str()))).or_default() +=
-            1;
-        let key = parse_id(run, data.details.client_msg_id.as_str());
+        let id = data.details.client_msg_id.as_str();
+        let key = parse_id(run, id);
+        if key.is_none() && !id.is_empty() {
+            return;
+        }
+        let code = data.code.as_str();
+        *self.errors.entry(format!("error {code}{}", super::hint(code))).or_default() += 1;
         if key.is_some_and(|key| self.traffic.ledger.refused(client, key)) {
             let wait_ns = u64::from(data.details.retry_after) * 1_000_000_000;
             self.traffic.pause(client, now_ns + wait_ns.max(RETRY_NS));
@@ -181,17 +202,13 @@ impl Driver for Publish {
     }
 
     fn received(&mut self, out: &mut Outbound, client: u32, message: Incoming<'_>, now_ns: u64) {
-        let run = match self.speech {
-            Speech::Gochat { run, .. } => run,
-            Speech::Raw => return self.arrived_raw(out, client, message.bytes(), now_ns),
-        };
-        let Some(frame) = Frame::parse(message.bytes()) else { return self.traffic.ledger.unreadable(client) };
+        if matches!(self.speech, Speech::Raw) {
+            return self.arrived_raw(out, client, message.bytes(), now_ns);
+        }
+        let Some(frame) = Frame::parse(message.bytes()) else { return self.unreadable(client) };
         match frame.kind() {
-            "new-message" => self.arrived(client, run, &frame.data, now_ns),
-            "message-ack" => self.acknowledged(out, client, run, &frame.data, now_ns),
-            "error" => self.refused(client, run, &frame.data, now_ns),
             "connected" if out.state(client) == State::Greeting => out.set_state(client, State::Ready),
-            _ => {}
+            _ => self.heard(out, client, &frame, now_ns),
         }
     }
 

@@ -1,0 +1,48 @@
+//! The load tool's scenarios that only GoChat knows, small, against a running server: what the tool expects of groups, history and
+//! logins is what the server does. Speeds decide nothing.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests fail by panicking and show their figures")]
+
+mod support;
+
+use clap::Parser;
+use gochat_loadtest::cli::{Cli, Command};
+use gochat_loadtest::report::{Report, Verdict};
+use support::Server;
+
+fn run(server: &Server, line: &str) -> Report {
+    let line = format!("gochat-loadtest run {line} --url http://{}", server.http);
+    let Command::Run { scenario } = Cli::try_parse_from(line.split(' ')).unwrap().command else { panic!("a run") };
+    let report = gochat_loadtest::run(scenario).unwrap();
+    eprintln!("{report}");
+    report
+}
+
+#[test]
+fn groups_deliver_to_all_their_members() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let report = run(&server, "group --members 4 --groups 3 --rate 20 --warmup 0s --duration 1s");
+    let messages = report.messages.unwrap();
+    // A slow machine makes a run invalid, which says nothing about the server; what is counted stands.
+    assert_ne!(report.verdict, Verdict::Failed, "{:?}", report.reasons);
+    assert!(messages.acked > 0);
+    assert_eq!((messages.delivered, messages.foreign), (messages.acked * 3, 0));
+}
+
+#[test]
+fn history_and_logins_are_answered_as_they_should() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let tokens = dir.path().join("users.csv");
+    let tokens = tokens.to_str().unwrap();
+    let load = "--connections 2 --rate 20 --warmup 0s --duration 1s";
+    let pages = run(&server, &format!("history --conversations 1 --messages 150 {load} --tokens-out {tokens}"));
+    assert_ne!(pages.verdict, Verdict::Failed, "{:?}", pages.reasons);
+    assert_eq!(pages.parts.iter().map(|part| part.done).sum::<u64>(), 20);
+    let logins = run(&server, &format!("login-storm --accounts 2 {load} --tokens {tokens}"));
+    assert_ne!(logins.verdict, Verdict::Failed, "{:?}", logins.reasons);
+    assert_eq!(logins.parts[0].done, 20);
+    let wrong = run(&server, &format!("login-storm --accounts 2 {load} --tokens {tokens} --password another1"));
+    assert_eq!((wrong.verdict, wrong.parts[0].done), (Verdict::Failed, 0));
+    assert_eq!(wrong.parts[0].errors.get("HTTP 401 AUTH_INVALID_CREDENTIALS"), Some(&20));
+}
