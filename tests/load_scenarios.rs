@@ -1,5 +1,5 @@
-//! The load tool's scenarios that only GoChat knows, small, against a running server: what the tool expects of groups, history and
-//! logins is what the server does. Speeds decide nothing.
+//! The load tool's scenarios that only GoChat knows, small, against a running server: what the tool expects of groups, mixes,
+//! history and logins is what the server does. Speeds decide nothing.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests fail by panicking and show their figures")]
 
 mod support;
@@ -27,6 +27,16 @@ fn groups_deliver_to_all_their_members() {
     assert_ne!(report.verdict, Verdict::Failed, "{:?}", report.reasons);
     assert!(messages.acked > 0);
     assert_eq!((messages.delivered, messages.foreign), (messages.acked * 3, 0));
+}
+
+#[test]
+fn a_mix_keeps_its_shares_and_an_account_of_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let report = run(&server, "mixed --connections 8 --members 4 --mix 50/25/25 --rate 40 --warmup 0s --duration 1s");
+    assert_ne!(report.verdict, Verdict::Failed, "{:?}", report.reasons);
+    let seen: Vec<_> = report.parts.iter().map(|part| (part.name, part.sent, part.done)).collect();
+    assert_eq!(seen, [("single", 20, 20), ("group", 10, 30), ("world", 10, 70)]);
 }
 
 #[test]
