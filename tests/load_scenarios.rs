@@ -35,7 +35,7 @@ fn a_mix_keeps_its_shares_and_an_account_of_each() {
     let server = Server::start(dir.path());
     let report = run(&server, "mixed --connections 8 --members 4 --mix 50/25/25 --rate 40 --warmup 0s --duration 1s");
     assert_ne!(report.verdict, Verdict::Failed, "{:?}", report.reasons);
-    let seen: Vec<_> = report.parts.iter().map(|part| (part.name, part.sent, part.done)).collect();
+    let seen: Vec<_> = report.detail.parts.iter().map(|part| (part.name, part.sent, part.done)).collect();
     assert_eq!(seen, [("single", 20, 20), ("group", 10, 30), ("world", 10, 70)]);
 }
 
@@ -48,11 +48,11 @@ fn history_and_logins_are_answered_as_they_should() {
     let load = "--connections 2 --rate 20 --warmup 0s --duration 1s";
     let pages = run(&server, &format!("history --conversations 1 --messages 150 {load} --tokens-out {tokens}"));
     assert_ne!(pages.verdict, Verdict::Failed, "{:?}", pages.reasons);
-    assert_eq!(pages.parts.iter().map(|part| part.done).sum::<u64>(), 20);
+    assert_eq!(pages.detail.parts.iter().map(|part| part.done).sum::<u64>(), 20);
     let logins = run(&server, &format!("login-storm --accounts 2 {load} --tokens {tokens}"));
     assert_ne!(logins.verdict, Verdict::Failed, "{:?}", logins.reasons);
-    assert_eq!(logins.parts[0].done, 20);
+    assert_eq!(logins.detail.parts[0].done, 20);
     let wrong = run(&server, &format!("login-storm --accounts 2 {load} --tokens {tokens} --password another1"));
-    assert_eq!((wrong.verdict, wrong.parts[0].done), (Verdict::Failed, 0));
-    assert_eq!(wrong.parts[0].errors.get("HTTP 401 AUTH_INVALID_CREDENTIALS"), Some(&20));
+    assert_eq!((wrong.verdict, wrong.detail.parts[0].done), (Verdict::Failed, 0));
+    assert_eq!(wrong.detail.parts[0].errors.get("HTTP 401 AUTH_INVALID_CREDENTIALS"), Some(&20));
 }

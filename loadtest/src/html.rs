@@ -28,7 +28,7 @@ pub fn page(report: &Report) -> String {
         out.push_str("</ul>");
     }
     let _ = write!(out, "<pre>{}</pre>", escape(&report.to_string()));
-    for plot in plots(&report.timeline).into_iter().flatten() {
+    for plot in plots(&report.detail.timeline).into_iter().flatten() {
         out.push_str(&plot);
     }
     let json = serde_json::to_string_pretty(report).unwrap_or_default();

@@ -17,7 +17,7 @@ pub fn write(report: &Report, common: &Common) -> Result<(), LoadError> {
     let json = || report.json().map_err(|e| e.to_string());
     let files = [
         common.json.as_deref().map(|path| file(path, json())),
-        common.csv.as_deref().map(|path| file(path, Ok(timeline::csv(&report.timeline)))),
+        common.csv.as_deref().map(|path| file(path, Ok(timeline::csv(&report.detail.timeline)))),
         common.html.as_deref().map(|path| file(path, Ok(html::page(report)))),
     ];
     files.into_iter().flatten().collect()

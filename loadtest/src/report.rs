@@ -58,17 +58,25 @@ pub struct Report {
     pub latency_us: LatencyMicros,
     /// How late the generator sent (open loop).
     pub lag_us: Option<Percentiles>,
-    /// What is measured apart in a run with several kinds of requests or conversations; left out where there is one.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub parts: Vec<Part>,
-    /// Second by second, warm-up included.
-    pub timeline: Vec<Point>,
+    /// The run taken apart.
+    #[serde(flatten)]
+    pub detail: Detail,
     /// This tool's cost.
     pub generator: Cost,
     /// The server's cost, with --server-pid.
     pub server: Option<Cost>,
     /// Where it ran.
     pub environment: Environment,
+}
+
+/// A run by kinds and by seconds.
+#[derive(Debug, Default, Serialize)]
+pub struct Detail {
+    /// What is measured apart in a run with several kinds of requests or conversations; left out where there is one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
+    /// Second by second, warm-up included.
+    pub timeline: Vec<Point>,
 }
 
 /// What was run.
@@ -240,7 +248,7 @@ impl fmt::Display for Report {
         for (name, row) in rows {
             row.as_ref().map_or(Ok(()), |row| show_latency(f, name, row))?;
         }
-        for part in &self.parts {
+        for part in &self.detail.parts {
             writeln!(f, "{:<12} {} sent, {} done", part.name, part.sent, part.done)?;
             part.latency_us.iter().try_for_each(|(name, row)| show_latency(f, &format!("  {name}"), row))?;
         }

@@ -18,7 +18,7 @@ use crate::engine::{self, Outcome, Usage};
 use crate::error::LoadError;
 use crate::message::{CLIENTS_MAX, mix};
 use crate::observer::{Progress, say};
-use crate::report::{Cost, Environment, Label, LatencyMicros, Rates, Report, SCHEMA};
+use crate::report::{Cost, Detail, Environment, Label, LatencyMicros, Rates, Report, SCHEMA};
 use crate::sample;
 use crate::scenario::{Chat, ChatSetup, ECHO_SIZE_MIN, Echo, Idle, Publish, PublishSetup, RAW_SIZE_MIN, ROOM, Speech};
 use crate::schedule::Load;
@@ -265,8 +265,7 @@ fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Opt
         rates,
         latency_us,
         lag_us,
-        parts: Vec::new(),
-        timeline: outcome.timeline,
+        detail: Detail { parts: Vec::new(), timeline: outcome.timeline },
         generator,
         server,
         environment: Environment::here(reactor),

@@ -68,7 +68,9 @@ pub(super) fn mixed(args: &MixedArgs) -> Result<Report, LoadError> {
     let ran = drive(&args.common, &plan, &mut driver, size)?;
     let (measured, parts) = driver.finish();
     let label = label("mixed", "gochat", Some(args.load.load()), Some(size));
-    Ok(Report { parts, ..report(label, &plan, ran, Some(measured)) })
+    let mut report = report(label, &plan, ran, Some(measured));
+    report.detail.parts = parts;
+    Ok(report)
 }
 
 /// The users of a file, or as many that are registered for the run.

@@ -6,7 +6,7 @@ use crate::driver::Plan;
 use crate::engine::{Census, Connections};
 use crate::error::LoadError;
 use crate::observer::say;
-use crate::report::{Cost, Environment, Label, LatencyMicros, Report, Verdict};
+use crate::report::{Cost, Detail, Environment, Label, LatencyMicros, Report, Verdict};
 use crate::requests::{self, Answers, Question, Questions, RequestPlan};
 use crate::sample;
 use crate::schedule::Load;
@@ -100,8 +100,7 @@ pub(super) fn report_requests(
         rates: None,
         latency_us: LatencyMicros::default(),
         lag_us,
-        parts,
-        timeline: Vec::new(),
+        detail: Detail { parts, timeline: Vec::new() },
         generator,
         server,
         environment: Environment::here("threads"),

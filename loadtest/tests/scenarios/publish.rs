@@ -23,7 +23,7 @@ fn everybody_gets_everything_from_a_good_server() {
         assert_eq!(seen, wanted, "{flags}\n{report}");
         assert_ne!(report.verdict, Verdict::Failed, "{flags}\n{report}");
         assert!(seen.sent > 10 && report.latency_us.fanout_last.is_some());
-        assert!(report.timeline.iter().map(|point| point.sent_per_s).sum::<f64>() > 0.0);
+        assert!(report.detail.timeline.iter().map(|point| point.sent_per_s).sum::<f64>() > 0.0);
     }
 }
 
