@@ -74,6 +74,11 @@ pub(crate) fn ring_config(clients: u32, message_bytes: usize) -> RingConfig {
     }
 }
 
+/// The same in several rings, each of which has buffers and queues of its own.
+pub(crate) fn rings_config(clients: u32, message_bytes: usize) -> RingConfig {
+    RingConfig { connections_max: 0, buffers: 256, submissions: 512, ..ring_config(clients, message_bytes) }
+}
+
 /// Runs `driver` over `reactor` as `plan` says. `observer` is told of phases and seconds.
 pub(crate) fn run<R: Reactor, D: Driver>(
     reactor: R,

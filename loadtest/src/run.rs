@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use gochat_ring::{Epoll, ReactorKind, Uring, pin_current_thread, probe};
+use gochat_ring::{Epoll, ReactorKind, Rings, Uring, pin_current_thread, probe};
 use gochat_ws::Opcode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -33,6 +33,8 @@ mod storm;
 
 /// Descriptors the tool needs beside its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
+/// With fewer of them than this several rings make no sense.
+const DESCRIPTORS_MIN: u64 = 1024;
 const ECHO_SIZE_MAX: usize = 16 << 20;
 const NEEDS_TOKENS: &str =
     "--protocol gochat needs --tokens FILE: make one with `gochat user mint --count N --out FILE`";
@@ -177,14 +179,18 @@ fn drive<D: Driver>(
     driver: &mut D,
     size: usize,
 ) -> Result<(&'static str, Outcome), LoadError> {
-    raise_descriptors(plan.clients)?;
+    let kind = probe(common.reactor)?.kind;
+    let one_ring = raise_descriptors(plan.clients, kind)?;
     if let Some(cpu) = common.cpu {
         pin_current_thread(cpu)?;
     }
     let config = engine::ring_config(plan.clients, size);
-    let kind = probe(common.reactor)?.kind;
     let mut progress = Progress::new(common.hlog.as_deref())?;
     let outcome = match kind {
+        ReactorKind::Uring if !one_ring => {
+            let config = engine::rings_config(plan.clients, size);
+            engine::run(Rings::new(&config)?, &config, plan, driver, &mut progress)?
+        }
         ReactorKind::Uring => engine::run(Uring::new(&config)?, &config, plan, driver, &mut progress)?,
         ReactorKind::Epoll | ReactorKind::Sim => {
             engine::run(Epoll::new(&config)?, &config, plan, driver, &mut progress)?
@@ -194,15 +200,21 @@ fn drive<D: Driver>(
     Ok((kind.name(), outcome))
 }
 
-fn raise_descriptors(clients: u32) -> Result<(), LoadError> {
+/// Raises the soft limit as far as it helps. Whether one ring, or epoll, has room for all clients; io_uring has room
+/// for more in several rings, whose sockets are not counted.
+fn raise_descriptors(clients: u32, kind: ReactorKind) -> Result<bool, LoadError> {
     let needed = u64::from(clients) + SPARE_DESCRIPTORS;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_none_or(|limit| limit >= needed) {
-        return Ok(());
+        return Ok(true);
     }
     let limit = maximum.unwrap_or(needed);
-    let raised = limit >= needed && setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum }).is_ok();
-    if raised { Ok(()) } else { Err(LoadError::Descriptors { wanted: clients, needed, limit }) }
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(needed.min(limit)), maximum }).is_ok();
+    match kind {
+        _ if raised && limit >= needed => Ok(true),
+        ReactorKind::Uring if limit >= DESCRIPTORS_MIN => Ok(false),
+        _ => Err(LoadError::Descriptors { wanted: clients, needed, limit }),
+    }
 }
 
 fn label(scenario: &'static str, protocol: &'static str, load: Option<Load>, size: Option<usize>) -> Label {

@@ -94,6 +94,8 @@ pub enum Completion<'a> {
 #[derive(Debug)]
 pub(crate) struct RecvBuf {
     pub(crate) id: u16,
+    /// Which of several rings it belongs to.
+    pub(crate) ring: u16,
     pub(crate) data: Box<[u8]>,
 }
 
@@ -174,6 +176,16 @@ impl Completions {
     /// Adds one. A reactor asks for `room` before it reaps; the few events that make two completions may go over it.
     pub(crate) fn push(&mut self, entry: Entry) {
         self.entries.push_back(entry);
+    }
+
+    /// The completions that were added after the first `from`, to be renamed.
+    pub(crate) fn added_since(&mut self, from: usize) -> impl Iterator<Item = &mut Entry> {
+        self.entries.iter_mut().skip(from)
+    }
+
+    /// Takes one of the completions back.
+    pub(crate) fn remove(&mut self, at: usize) {
+        self.entries.remove(at);
     }
 
     /// The buffers whose bytes have been handled since the last call.

@@ -57,5 +57,5 @@ pub use reactor::{Reactor, ReactorKind};
 pub use sim::{PeerEnd, SIM_WINDOW_BYTES, Sim, SimFaults, SimNet, SimPeer};
 pub use stats::{ConnectionStats, Stats, TrafficStats, UnusualStats};
 pub use token::{ConnId, ListenerId, SLOTS_MAX};
-pub use uring::Uring;
+pub use uring::{Rings, Uring};
 pub use waker::Waker;

@@ -63,3 +63,31 @@ pub struct UnusualStats {
     /// The submission queue was full and was flushed early.
     pub submissions_full: u64,
 }
+
+impl Stats {
+    /// Adds what grew between two readings of another reactor's counters.
+    pub(crate) fn add_growth(&mut self, from: &Stats, to: &Stats) {
+        self.waits += to.waits - from.waits;
+        self.enters += to.enters - from.enters;
+        let (a, b, c) = (&mut self.connections, &from.connections, &to.connections);
+        a.accepted += c.accepted - b.accepted;
+        a.connected += c.connected - b.connected;
+        a.adopted += c.adopted - b.adopted;
+        a.detached += c.detached - b.detached;
+        a.closed += c.closed - b.closed;
+        let (a, b, c) = (&mut self.traffic, &from.traffic, &to.traffic);
+        a.receives += c.receives - b.receives;
+        a.received_bytes += c.received_bytes - b.received_bytes;
+        a.sends += c.sends - b.sends;
+        a.sent_bytes += c.sent_bytes - b.sent_bytes;
+        let (a, b, c) = (&mut self.unusual, &from.unusual, &to.unusual);
+        a.no_buffers += c.no_buffers - b.no_buffers;
+        a.cq_overflows += c.cq_overflows - b.cq_overflows;
+        a.short_sends += c.short_sends - b.short_sends;
+        a.cancelled += c.cancelled - b.cancelled;
+        a.stale += c.stale - b.stale;
+        a.accept_errors += c.accept_errors - b.accept_errors;
+        a.accept_aborted += c.accept_aborted - b.accept_aborted;
+        a.submissions_full += c.submissions_full - b.submissions_full;
+    }
+}

@@ -115,7 +115,7 @@ impl Epoll {
         epoll::add(&epoll, waker.eventfd(), EventData::new_u64(token.pack()), EventFlags::IN)
             .map_err(|e| RingError::os("epoll_ctl", e))?;
         let buffers = (0..config.buffers)
-            .map(|id| RecvBuf { id: id as u16, data: vec![0; config.buffer_bytes].into_boxed_slice() })
+            .map(|id| RecvBuf { id: id as u16, ring: 0, data: vec![0; config.buffer_bytes].into_boxed_slice() })
             .collect();
         Ok(Epoll {
             epoll,

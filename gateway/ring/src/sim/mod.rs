@@ -80,7 +80,7 @@ impl Sim {
         config.check().map_err(RingError::Config)?;
         let world = Rc::new(RefCell::new(World::new(seed, faults, SIM_WINDOW_BYTES)));
         let buffers = (0..config.buffers)
-            .map(|id| RecvBuf { id: id as u16, data: vec![0; config.buffer_bytes].into_boxed_slice() })
+            .map(|id| RecvBuf { id: id as u16, ring: 0, data: vec![0; config.buffer_bytes].into_boxed_slice() })
             .collect();
         let sim = Sim {
             world: world.clone(),

@@ -45,7 +45,7 @@ impl ProvidedBuffers {
             ring.submitter().register_buf_ring_with_flags(entries, count as u16, BUFFER_GROUP, 0)?;
         }
         for id in 0..count {
-            buffers.put(RecvBuf { id: id as u16, data: vec![0; config.buffer_bytes].into_boxed_slice() });
+            buffers.put(RecvBuf { id: id as u16, ring: 0, data: vec![0; config.buffer_bytes].into_boxed_slice() });
         }
         buffers.publish();
         Ok(buffers)
@@ -78,7 +78,7 @@ impl ProvidedBuffers {
     pub(super) fn take(&mut self, id: u16) -> Option<RecvBuf> {
         let data = self.owned.get_mut(usize::from(id))?.take()?;
         self.free -= 1;
-        Some(RecvBuf { id, data })
+        Some(RecvBuf { id, ring: 0, data })
     }
 
     /// Buffers the kernel has, those of completions not reaped yet included.

@@ -4,8 +4,11 @@
 mod buffers;
 mod complete;
 mod conn;
+mod many;
 mod op;
 mod ring;
+
+pub use many::Rings;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -32,7 +35,7 @@ use crate::waker::Waker;
 
 /// How long accepting rests after the process ran out of descriptors or memory, unless a connection closes sooner.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-/// Free slots below which peers are accepted one at a time.
+/// Default of [`Uring::accept_margin`].
 const ACCEPT_MARGIN: u32 = 256;
 /// The listener of connections that have none.
 const NO_LISTENER: ListenerId = ListenerId(u32::MAX);
@@ -54,6 +57,8 @@ pub struct Uring {
     targets: Vec<Box<SocketAddrAny>>,
     reaped: Vec<Cqe>,
     wake: Wake,
+    /// Free slots below which peers are accepted one at a time.
+    accept_margin: u32,
     stats: Stats,
 }
 
@@ -128,6 +133,7 @@ impl Uring {
             targets: Vec::new(),
             reaped: Vec::with_capacity(config.completions_per_wait),
             wake: Wake { waker: Waker::new()?, value: Box::new(0) },
+            accept_margin: ACCEPT_MARGIN,
             stats: Stats::default(),
         };
         uring.arm_wake();
@@ -212,7 +218,7 @@ impl Uring {
     /// all that wait in the backlog at once, and drops the one that finds the file table full.
     fn arm_listeners(&mut self, now: Instant) {
         let free = self.slab.accepted_free();
-        let one_by_one = free <= ACCEPT_MARGIN;
+        let one_by_one = free <= self.accept_margin;
         let mut budget = free;
         for (index, listener) in self.listeners.iter_mut().enumerate() {
             let Some(socket) = listener.socket.as_ref().filter(|_| !listener.stopping) else { continue };
@@ -252,6 +258,10 @@ impl Uring {
         for buf in out.take_returned() {
             self.buffers.put(buf);
         }
+        self.rearm_starved();
+    }
+
+    fn rearm_starved(&mut self) {
         self.buffers.publish();
         let served = self.starved.len().min(self.buffers.free() as usize);
         for _ in 0..served {
@@ -268,11 +278,7 @@ impl Uring {
     fn enter(&mut self, until: Option<Instant>, may_block: bool) -> Result<(), RingError> {
         let now = Instant::now();
         self.arm_listeners(now);
-        let retry_at = self.listeners.iter().filter_map(|listener| listener.retry_at).min();
-        let until = match (until, retry_at) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+        let until = earlier(until, self.retry_at());
         let block = match until {
             _ if !may_block => Block::No,
             None => Block::Forever,
@@ -289,6 +295,11 @@ impl Uring {
         Ok(())
     }
 
+    /// When a listener that ran out of something tries again.
+    fn retry_at(&self) -> Option<Instant> {
+        self.listeners.iter().filter_map(|listener| listener.retry_at).min()
+    }
+
     /// Puts a socket into the file table and takes a slot for it.
     fn place(&mut self, socket: &OwnedFd, phase: Phase) -> Result<ConnId, RingError> {
         let limit = self.slab.outgoing_max();
@@ -301,9 +312,21 @@ impl Uring {
     }
 }
 
-fn fit_file_table(config: &RingConfig) -> Result<RingConfig, RingError> {
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Entries of one ring's file table at most.
+fn file_table_max() -> u32 {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    u32::try_from(limit).unwrap_or(u32::MAX)
+}
+
+fn fit_file_table(config: &RingConfig) -> Result<RingConfig, RingError> {
+    let limit = file_table_max();
     let mut config = config.clone();
     if config.outgoing_max > limit {
         return Err(RingError::Config(format!(

@@ -48,6 +48,8 @@ pub(super) struct Ring {
     /// Early flushes for want of room in the submission queue.
     pub(super) full: u64,
     pub(super) enters: u64,
+    /// Completions taken out so far.
+    pub(super) reaped: u64,
 }
 
 impl Ring {
@@ -60,7 +62,7 @@ impl Ring {
             .setup_clamp()
             .setup_cqsize(submissions * COMPLETIONS_PER_SUBMISSION)
             .build(submissions)?;
-        Ok(Ring { io, backlog: VecDeque::new(), full: 0, enters: 0 })
+        Ok(Ring { io, backlog: VecDeque::new(), full: 0, enters: 0, reaped: 0 })
     }
 
     /// What this kernel lacks, if anything.
@@ -105,6 +107,12 @@ impl Ring {
     /// Puts a descriptor into a slot of ours; the kernel then holds its own reference.
     pub(super) fn register_file(&self, slot: u32, fd: RawFd) -> io::Result<()> {
         self.io.submitter().register_files_update(slot, &[fd]).map(drop)
+    }
+
+    /// Has the kernel write to `eventfd` when something completes, or is there for `enter` to complete. The ring's own
+    /// descriptor does not tell: deferred work wakes only who waits in `enter`.
+    pub(super) fn notify(&self, eventfd: RawFd) -> io::Result<()> {
+        self.io.submitter().register_eventfd(eventfd)
     }
 
     pub(super) fn io(&self) -> &IoUring {
@@ -183,12 +191,14 @@ impl Ring {
 
     /// Copies up to `room` completions into `into`, oldest first, and frees their entries.
     pub(super) fn reap(&mut self, room: usize, into: &mut Vec<Cqe>) {
+        let before = into.len();
         let completions = self.io.completion().take(room);
         into.extend(completions.map(|cqe| Cqe {
             user_data: cqe.user_data(),
             result: cqe.result(),
             flags: cqe.flags(),
         }));
+        self.reaped += (into.len() - before) as u64;
     }
 }
 
