@@ -33,8 +33,8 @@ mod storm;
 
 /// Descriptors the tool needs beside its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
-/// With fewer of them than this several rings make no sense.
-const DESCRIPTORS_MIN: u64 = 1024;
+/// Descriptors of the process with which several rings are made: each has a table of so many sockets.
+pub(crate) const DESCRIPTORS_MIN: u64 = 1024;
 const ECHO_SIZE_MAX: usize = 16 << 20;
 const NEEDS_TOKENS: &str =
     "--protocol gochat needs --tokens FILE: make one with `gochat user mint --count N --out FILE`";
