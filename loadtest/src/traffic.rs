@@ -207,6 +207,9 @@ impl<A: Account> Traffic<A> {
 }
 
 #[cfg(test)]
+mod omission;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::ledger::Route;

@@ -2,6 +2,7 @@
 
 pub(crate) mod chat;
 pub(crate) mod echo;
+pub(crate) mod faulty;
 pub(crate) mod publish;
 
 use clap::Parser;
