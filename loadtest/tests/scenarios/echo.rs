@@ -139,7 +139,7 @@ fn what_a_user_gets_wrong_is_one_clear_line() {
         (format!("run echo --url ws://{closed}/"), "is the server running"),
         (format!("run connect --url ws://{refusing_addr}/"), "HTTP 401: the access token"),
         (format!("run echo --url ws://{closed}/ --size 15"), "--size must be 16"),
-        (format!("run connect --url ws://{closed}/ --connections 3000000"), "ulimit -n 3000064"),
+        (format!("run connect --url ws://{closed}/ --connections 3000000 --reactor epoll"), "ulimit -n 3000064"),
         (format!("run connect --url ws://{closed}/ --protocol gochat"), "needs --tokens"),
         (format!("run single --url http://{closed} --tokens /nonexistent.csv"), "/nonexistent.csv"),
         (format!("run single --url http://{closed} --pairs 5000"), "gochat user mint --count 10000"),
