@@ -45,8 +45,13 @@ pub(crate) fn serve(fault: Fault) -> SocketAddr {
 
 fn session(stream: TcpStream, room: &Mutex<Room>, fault: Fault) -> Option<()> {
     let writer = stream.try_clone().ok()?;
-    let mut socket = tungstenite::accept(stream).ok()?;
-    room.lock().unwrap().members.push(writer);
+    // Who was told that it is connected is a member: nothing is published in between.
+    let mut socket = {
+        let mut room = room.lock().unwrap();
+        let socket = tungstenite::accept(stream).ok()?;
+        room.members.push(writer);
+        socket
+    };
     while let Ok(message) = socket.read() {
         if let Ok(text) = message.to_text().map(str::to_owned)
             && message.is_text()
