@@ -24,13 +24,22 @@ struct Open {
     missing: u32,
 }
 
-/// Whom messages reach.
+/// Whom messages reach, and what is known of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reach {
-    /// Everybody but the sender, who gets an acknowledgement.
-    Others,
-    /// Everybody; there are no acknowledgements.
-    All,
+pub(crate) struct Reach {
+    /// The sender receives its own messages.
+    pub(crate) sender: bool,
+    /// The sender gets an acknowledgement.
+    pub(crate) acked: bool,
+    /// Deliveries carry a number of the room; without it order is judged for each sender.
+    pub(crate) numbered: bool,
+}
+
+impl Reach {
+    /// Everybody but the sender, who gets an acknowledgement; the room counts.
+    pub(crate) const OTHERS: Reach = Reach { sender: false, acked: true, numbered: true };
+    /// Everybody; there are neither acknowledgements nor numbers.
+    pub(crate) const ALL: Reach = Reach { sender: true, acked: false, numbered: false };
 }
 
 /// What a delivery was.
@@ -68,7 +77,7 @@ impl Audience {
             open: VecDeque::new(),
             unfinished: 0,
             senders: senders as usize,
-            positions: vec![0; clients as usize * if reach == Reach::All { senders as usize } else { 1 }],
+            positions: vec![0; clients as usize * if reach.numbered { 1 } else { senders as usize }],
             messages: Messages::default(),
         }
     }
@@ -80,8 +89,8 @@ impl Audience {
         }
         let number = self.base + self.open.len() as u64;
         let have = vec![0; (self.clients as usize).div_ceil(WORD_BITS)].into_boxed_slice();
-        let acked = self.reach == Reach::All;
-        let missing = self.clients - u32::from(self.reach == Reach::Others);
+        let acked = !self.reach.acked;
+        let missing = self.clients - u32::from(!self.reach.sender);
         self.open.push_back(Open { intended_ns, sender: client, seq: 0, acked, refused: false, have, missing });
         self.unfinished += 1;
         self.messages.sent += 1;
@@ -89,15 +98,17 @@ impl Audience {
     }
 
     /// An acknowledgement reached `client`. `Some` when it is the first of its message.
-    pub(crate) fn acked(&mut self, client: u32, key: Key, seq: u32) -> Option<First> {
+    /// `seq` is its number in the room, where the acknowledgement says it.
+    pub(crate) fn acked(&mut self, client: u32, key: Key, seq: impl Into<Option<u32>>) -> Option<First> {
+        let seq = seq.into();
         let open = self.entry(key)?;
         if open.sender != client || open.acked || open.refused {
             return None;
         }
         open.acked = true;
         let first = First { intended_ns: open.intended_ns };
-        let contradicts = open.seq != 0 && open.seq != seq;
-        open.seq = seq;
+        let contradicts = seq.is_some_and(|seq| open.seq != 0 && open.seq != seq);
+        open.seq = seq.unwrap_or(open.seq);
         self.messages.acked += 1;
         self.messages.corrupted += u64::from(contradicts);
         self.forget_finished();
@@ -122,7 +133,7 @@ impl Audience {
             self.messages.corrupted += 1;
             return None;
         }
-        if client == key.client() && self.reach == Reach::Others {
+        if client == key.client() && !self.reach.sender {
             self.messages.foreign += 1;
             return None;
         }
@@ -145,7 +156,7 @@ impl Audience {
             return None;
         }
         self.messages.delivered += 1;
-        let (line, number) = match seq {
+        let (line, number) = match seq.filter(|_| self.reach.numbered) {
             Some(seq) => (client as usize, u64::from(seq)),
             None => (client as usize * self.senders + key.client() as usize, key.number()),
         };
@@ -215,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_last_of_a_room_is_told_apart() {
-        let mut audience = Audience::new(Reach::Others, 4, 2);
+        let mut audience = Audience::new(Reach::OTHERS, 4, 2);
         let key = audience.send(1, 7);
         assert_eq!(deliver(&mut audience, 0, key, 1), Some(false));
         assert_eq!(audience.acked(1, key, 1), Some(First { intended_ns: 7 }));
@@ -228,7 +239,7 @@ mod tests {
 
     #[test]
     fn who_hears_itself_needs_no_acknowledgement() {
-        let mut audience = Audience::new(Reach::All, 2, 2);
+        let mut audience = Audience::new(Reach::ALL, 2, 2);
         let deliver = |audience: &mut Audience, client, key| {
             let delivery = Delivery { client, key, seq: None, intact: true, redelivered: false };
             audience.delivered(delivery).map(|arrival| arrival.is_last)
@@ -246,7 +257,7 @@ mod tests {
 
     #[test]
     fn every_fault_is_counted_as_what_it_is() {
-        let mut audience = Audience::new(Reach::Others, 3, 1);
+        let mut audience = Audience::new(Reach::OTHERS, 3, 1);
         let keys: Vec<Key> = (0..4).map(|_| audience.send(0, 0)).collect();
         for (at, key) in keys.iter().enumerate().take(3) {
             audience.acked(0, *key, at as u32 + 1);

@@ -23,6 +23,15 @@ impl<'a> Incoming<'a> {
     }
 }
 
+/// What one client's upgrade request says beyond what all say.
+#[derive(Debug, Default)]
+pub(crate) struct UpgradeRequest {
+    /// Path and query instead of the plan's.
+    pub(crate) target: Option<String>,
+    /// Further header fields, by name.
+    pub(crate) headers: Vec<(String, String)>,
+}
+
 /// A scenario: what clients say and what they make of what they hear.
 pub(crate) trait Driver {
     /// The Authorization header of a client's upgrade request.
@@ -30,9 +39,28 @@ pub(crate) trait Driver {
         None
     }
 
+    /// What a client's upgrade request says.
+    fn upgrade_request(&self, client: u32) -> UpgradeRequest {
+        let authorization = self.authorization(client).map(|value| ("Authorization".to_owned(), value));
+        UpgradeRequest { target: None, headers: authorization.into_iter().collect() }
+    }
+
+    /// Subprotocols that every client offers, best first.
+    fn subprotocols(&self) -> &[String] {
+        &[]
+    }
+
     /// Whether a client is ready only once `received` has set it so.
     fn awaits_greeting(&self) -> bool {
         false
+    }
+
+    /// A client's upgrade succeeded: where clients speak first, it does now. One that awaits its greeting is not ready yet.
+    fn opened(&mut self, _out: &mut Outbound, _client: u32) {}
+
+    /// Sends what keeps connections alive and is due, in every phase of the run; says when more will be.
+    fn keep_alive(&mut self, _out: &mut Outbound, _now_ns: u64) -> Option<u64> {
+        None
     }
 
     /// All connections stand; sending may begin.

@@ -225,8 +225,11 @@ impl<R: Reactor, D: Driver> Engine<'_, R, D> {
 
     /// Sends what is gathered, waits until something happens or `until_ns`, and handles it.
     fn turn(&mut self, until_ns: u64) -> Result<(), LoadError> {
+        let now_ns = self.clock.now_ns();
+        let keep_alive_ns = self.clients.keep_alive(now_ns).unwrap_or(u64::MAX);
         self.clients.flush();
-        let until = self.clock.instant(until_ns.min(self.clock.now_ns() + CONNECT_STALL.as_nanos() as u64));
+        let latest_ns = keep_alive_ns.min(now_ns + CONNECT_STALL.as_nanos() as u64);
+        let until = self.clock.instant(until_ns.min(latest_ns));
         self.clients.reactor.wait(Some(until), &mut self.completions)?;
         let mut now_ns = self.clock.now_ns();
         while let Some(completion) = self.completions.next_completion() {

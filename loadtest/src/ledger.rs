@@ -162,7 +162,9 @@ impl Ledger {
     }
 
     /// An acknowledgement reached `client`. `Some` when it is the first of its message.
-    pub fn acked(&mut self, client: u32, key: Key, seq: u32) -> Option<First> {
+    /// `seq` is its number in the conversation, where the acknowledgement says it.
+    pub fn acked(&mut self, client: u32, key: Key, seq: impl Into<Option<u32>>) -> Option<First> {
+        let seq = seq.into();
         if key.client() != client {
             self.messages.foreign += 1;
             return None;
@@ -173,8 +175,8 @@ impl Ledger {
         }
         open.sender_flags |= ACKED;
         let first = First { intended_ns: open.intended_ns };
-        let contradicts = open.seq != 0 && open.seq != seq;
-        open.seq = seq;
+        let contradicts = seq.is_some_and(|seq| open.seq != 0 && open.seq != seq);
+        open.seq = seq.unwrap_or(open.seq);
         self.messages.acked += 1;
         self.messages.corrupted += u64::from(contradicts);
         self.finish(key);

@@ -33,7 +33,7 @@ impl Rooms {
     }
 
     /// An acknowledgement reached `client`. `Some` when it is the first of its message.
-    pub(crate) fn acked(&mut self, client: u32, key: Key, seq: u32) -> Option<First> {
+    pub(crate) fn acked(&mut self, client: u32, key: Key, seq: impl Into<Option<u32>>) -> Option<First> {
         let (room, key) = self.inside(client, key)?;
         room.acked(key.0, key.1, seq)
     }
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn each_room_keeps_its_own_numbers_and_order() {
-        let mut rooms = Rooms::new(Reach::Others, 6, 3, 3);
+        let mut rooms = Rooms::new(Reach::OTHERS, 6, 3, 3);
         assert_eq!(Rooms::writers(6, 3, 2), [0, 3, 1, 4]);
         let (a, b) = (rooms.send(1, 5), rooms.send(4, 6));
         assert_eq!([a.client(), b.client(), a.number() as u32, b.number() as u32], [1, 4, 0, 0]);
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn what_crosses_rooms_or_is_missing_is_counted() {
-        let mut rooms = Rooms::new(Reach::Others, 6, 3, 3);
+        let mut rooms = Rooms::new(Reach::OTHERS, 6, 3, 3);
         let key = rooms.send(0, 0);
         rooms.acked(0, key, 1).unwrap();
         assert_eq!(deliver(&mut rooms, 4, key, 1), None, "to another room");

@@ -115,6 +115,10 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
         self.driver.send_due(&mut self.out, now_ns)
     }
 
+    pub(super) fn keep_alive(&mut self, now_ns: u64) -> Option<u64> {
+        self.driver.keep_alive(&mut self.out, now_ns)
+    }
+
     pub(super) fn flush(&mut self) {
         self.out.flush(&mut self.reactor);
     }
@@ -230,14 +234,14 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
     }
 
     fn ask_for_upgrade(&mut self, client: u32) {
-        let authorization = self.driver.authorization(client);
-        let field = authorization.as_deref().map(|value| [("Authorization", value)]);
+        let said = self.driver.upgrade_request(client);
+        let headers: Vec<_> = said.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let request = ClientRequest {
             host: &self.plan.url.authority,
-            target: &self.plan.url.target,
+            target: said.target.as_ref().unwrap_or(&self.plan.url.target),
             key: self.key(client),
-            protocols: &[],
-            headers: field.as_ref().map_or(&[], |field| field.as_slice()),
+            protocols: &self.subprotocols(),
+            headers: &headers,
         };
         let mut head = Vec::with_capacity(512);
         match write_request(&request, &mut head) {
@@ -249,6 +253,10 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
         }
     }
 
+    fn subprotocols(&self) -> Vec<&str> {
+        self.driver.subprotocols().iter().map(String::as_str).collect()
+    }
+
     fn upgrade(&mut self, client: u32, data: &mut [u8], now_ns: u64) {
         let mut held = self.heads.remove(&client);
         if let Some(held) = &mut held {
@@ -257,7 +265,7 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
         let key = self.key(client);
         let bytes = held.as_deref_mut().unwrap_or(data);
         let head = match parse_response(bytes, &HeadLimits::default()) {
-            Ok(Some(response)) => response.verify(key, &[]).map(|_| Some(response.head_len)),
+            Ok(Some(response)) => response.verify(key, &self.subprotocols()).map(|_| Some(response.head_len)),
             Ok(None) => Ok(None),
             Err(error) => Err(error),
         };
@@ -268,6 +276,7 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
                 if ready {
                     self.established(client, now_ns);
                 }
+                self.driver.opened(&mut self.out, client);
                 if let Some(rest) = bytes.get_mut(head_len..).filter(|rest| !rest.is_empty()) {
                     self.read(client, rest, now_ns);
                 }

@@ -65,8 +65,8 @@ pub(crate) struct Publish {
 impl Publish {
     pub(crate) fn new(setup: PublishSetup) -> Publish {
         let (reach, key_bytes) = match setup.speech {
-            Speech::Gochat { .. } => (Reach::Others, 0),
-            Speech::Raw => (Reach::All, KEY_DIGITS),
+            Speech::Gochat { .. } => (Reach::OTHERS, 0),
+            Speech::Raw => (Reach::ALL, KEY_DIGITS),
         };
         let (clients, size, publishers) = (setup.clients, setup.room_size, setup.publishers);
         let rooms = Rooms::new(reach, clients, size, publishers);
