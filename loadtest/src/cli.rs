@@ -162,6 +162,18 @@ pub struct EchoArgs {
     /// Frames of this kind.
     #[arg(long, default_value = "text")]
     pub payload: Payload,
+    /// Which generator: the engine, or tungstenite to check it against (at most 2,000 connections).
+    #[arg(long, default_value = "engine")]
+    pub client: Client,
+}
+
+/// Generators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Client {
+    /// The gateway's reactors and frames.
+    Engine,
+    /// The tungstenite crate over polled sockets; raw protocols only.
+    Tungstenite,
 }
 
 /// Servers that `run echo` knows.
@@ -265,6 +277,9 @@ pub struct PublishArgs {
     /// Lines user_id,username,access_token, as from `gochat user mint`.
     #[arg(long, value_name = "FILE")]
     pub tokens: Option<PathBuf>,
+    /// Which generator: the engine, or tungstenite to check it against (raw-publish, at most 2,000 connections).
+    #[arg(long, default_value = "engine")]
+    pub client: Client,
 }
 
 /// Servers that `run publish` knows.
@@ -358,6 +373,7 @@ mod tests {
         for line in [
             "x run echo --protocol raw-echo --url ws://127.0.0.1:9001/ --connections 100 --duration 10s --json out.json",
             "x run echo --protocol raw-echo --url ws://127.0.0.1:9001/ --in-flight 16 --size 64 --cpu 1 --reactor epoll",
+            "x run echo --url ws://127.0.0.1:9001/ --connections 100 --rate 5000 --client tungstenite",
             "x run connect --url ws://127.0.0.1:9001/ --connections 100000 --hold 30s --ramp 5000/s",
             "x run connect --protocol gochat --url http://127.0.0.1:8080 --connections 15000 --hold 30s --tokens t.csv",
             "x run single --protocol gochat --url http://127.0.0.1:8080 --pairs 500 --rate 5000 --acked a.jsonl",

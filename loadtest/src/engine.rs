@@ -47,6 +47,33 @@ pub(crate) struct Outcome {
     pub(crate) timeline: Vec<Point>,
 }
 
+/// Both sides before the first connection, with all of them idle, and at both ends of the measured phase.
+pub(crate) struct Moments {
+    pub(crate) before: Both,
+    pub(crate) idle: Both,
+    pub(crate) from: Both,
+    pub(crate) to: Both,
+}
+
+impl Moments {
+    /// What the generator used, and the server where it is observed.
+    pub(crate) fn usage(self, established: u32) -> (Usage, Option<Usage>) {
+        let Moments { before, idle, from, to } = self;
+        let connections = f64::from(established.max(1));
+        let usage = |before: Sample, idle: Sample, from: Sample, to: Sample| Usage {
+            cpu_s: to.cpu_s - from.cpu_s,
+            rss_bytes: to.rss_bytes,
+            wait_s: to.wait_s - from.wait_s,
+            bytes_per_connection: (idle.rss_bytes as f64 - before.rss_bytes as f64) / connections,
+        };
+        let server = match (before.server, idle.server, from.server, to.server) {
+            (Some(before), Some(idle), Some(from), Some(to)) => Some(usage(before, idle, from, to)),
+            _ => None,
+        };
+        (usage(before.own, idle.own, from.own, to.own), server)
+    }
+}
+
 /// The run's clock: nanoseconds since its start.
 #[derive(Debug, Clone, Copy)]
 struct Clock {
@@ -88,7 +115,7 @@ pub(crate) fn run<R: Reactor, D: Driver>(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, LoadError> {
     let clock = Clock { epoch: Instant::now() };
-    let before = samples(plan, clock)?;
+    let before = samples(plan, clock.now_ns())?;
     let mut engine = Engine {
         completions: Completions::new(config),
         clients: Clients::new(reactor, plan, driver),
@@ -98,7 +125,7 @@ pub(crate) fn run<R: Reactor, D: Driver>(
     };
     observer.phase(&format!("connecting {} clients to {}", plan.clients, plan.url.text));
     engine.connect()?;
-    let connected = samples(plan, clock)?;
+    let connected = samples(plan, clock.now_ns())?;
     let begin_ns = clock.now_ns();
     let start_ns = begin_ns + plan.warmup.as_nanos() as u64;
     let window = Window { begin_ns, start_ns, end_ns: start_ns + plan.duration.as_nanos() as u64 };
@@ -111,40 +138,31 @@ pub(crate) fn run<R: Reactor, D: Driver>(
     engine.timeline = Timeline::new(Both { at_ns: begin_ns, ..connected }, window.start_ns..window.end_ns);
     engine.clients.driver.begin(window);
     engine.run_until(window.start_ns, observer)?;
-    let from = samples(plan, clock)?;
+    let from = samples(plan, clock.now_ns())?;
     engine.run_until(window.end_ns, observer)?;
     // A server that died takes its figures with it; the connections it dropped fail the run.
-    let to = samples(plan, clock).unwrap_or(Both { at_ns: clock.now_ns(), ..from });
+    let to = samples(plan, clock.now_ns()).unwrap_or(Both { at_ns: clock.now_ns(), ..from });
     engine.end_interval(observer);
     engine.clients.driver.end();
     observer.phase("waiting for stragglers");
     engine.drain(observer)?;
     engine.close()?;
     let census = std::mem::take(&mut engine.clients.census);
-    let established = f64::from(census.connections.established.max(1));
     let idle = if plan.messages { connected } else { to };
-    let usage = |before: Sample, idle: Sample, from: Sample, to: Sample| Usage {
-        cpu_s: to.cpu_s - from.cpu_s,
-        rss_bytes: to.rss_bytes,
-        wait_s: to.wait_s - from.wait_s,
-        bytes_per_connection: (idle.rss_bytes as f64 - before.rss_bytes as f64) / established,
-    };
-    let server = match (before.server, idle.server, from.server, to.server) {
-        (Some(before), Some(idle), Some(from), Some(to)) => Some(usage(before, idle, from, to)),
-        _ => None,
-    };
+    let (generator, server) = Moments { before, idle, from, to }.usage(census.connections.established);
     Ok(Outcome {
         census,
         steady_s: (to.at_ns - from.at_ns) as f64 / 1e9,
-        generator: usage(before.own, idle.own, from.own, to.own),
+        generator,
         server,
         timeline: engine.timeline.finish(),
     })
 }
 
-fn samples(plan: &Plan, clock: Clock) -> Result<Both, LoadError> {
+/// Both sides now, which is `at_ns`.
+pub(crate) fn samples(plan: &Plan, at_ns: u64) -> Result<Both, LoadError> {
     let server = plan.server_pid.map(sample::server).transpose()?;
-    Ok(Both { at_ns: clock.now_ns(), own: sample::own(), server })
+    Ok(Both { at_ns, own: sample::own(), server })
 }
 
 struct Engine<'a, R: Reactor, D: Driver> {

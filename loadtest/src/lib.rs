@@ -11,6 +11,7 @@ mod audience;
 pub mod audit;
 pub mod cli;
 pub mod compare;
+mod crosscheck;
 pub mod doctor;
 mod driver;
 mod engine;

@@ -10,8 +10,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::acked::AckedLog;
 use crate::api;
 use crate::cli::{
-    Common, ConnectArgs, ConnectProtocol, EchoArgs, Payload, PublishArgs, PublishProtocol, Scenario, SingleArgs,
-    check_size,
+    Client, Common, ConnectArgs, ConnectProtocol, EchoArgs, Payload, PublishArgs, PublishProtocol, Scenario,
+    SingleArgs, check_size,
 };
 use crate::driver::{Driver, Plan};
 use crate::engine::{self, Outcome, Usage};
@@ -27,6 +27,7 @@ use crate::traffic::Measured;
 use crate::url::Url;
 use crate::verdict::{self, Busy};
 
+mod crosscheck;
 mod gochat;
 mod history;
 mod storm;
@@ -61,6 +62,9 @@ pub fn run(scenario: Scenario) -> Result<Report, LoadError> {
 fn echo(args: &EchoArgs) -> Result<Report, LoadError> {
     check_size(args.size, ECHO_SIZE_MIN..=ECHO_SIZE_MAX)?;
     let plan = plan(&args.common, args.connections, args.load.warmup, args.load.duration)?;
+    if args.client == Client::Tungstenite {
+        return crosscheck::echo(args, &plan);
+    }
     let opcode = match args.payload {
         Payload::Text => Opcode::Text,
         Payload::Binary => Opcode::Binary,
@@ -110,6 +114,9 @@ fn publish(args: &PublishArgs) -> Result<Report, LoadError> {
         return Err(LoadError::Arguments("--publishers must be 1 to --connections".to_owned()));
     }
     let mut plan = plan(&args.common, args.connections, args.load.warmup, args.load.duration)?;
+    if args.client == Client::Tungstenite {
+        return crosscheck::publish(args, &plan);
+    }
     let (protocol, speech) = match (args.protocol, &args.tokens) {
         (PublishProtocol::RawPublish, _) => {
             check_size(args.size, RAW_SIZE_MIN..=ECHO_SIZE_MAX)?;

@@ -1,0 +1,247 @@
+//! The connections of the second generator: opened one after another, then asked about together. Owns the sockets and
+//! how they ended; what messages mean is not its business.
+
+use std::io::ErrorKind;
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tungstenite::error::ProtocolError;
+use tungstenite::protocol::WebSocketConfig;
+use tungstenite::protocol::frame::{CloseFrame, coding::CloseCode};
+use tungstenite::{Error, HandshakeError, Message, WebSocket};
+
+use super::elapsed_ns;
+use crate::driver::Plan;
+use crate::engine::Census;
+use crate::error::LoadError;
+
+/// How long a connection may take to become ready.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// Refusals in a row, with nothing established, after which connecting is given up.
+const HOPELESS: u32 = 8;
+/// The longest message accepted from a server.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// tungstenite allocates this much for each connection.
+const READ_BYTES: usize = 8 * 1024;
+
+/// One client.
+struct Line {
+    /// `None`: never was, or is over.
+    socket: Option<WebSocket<TcpStream>>,
+    /// Something may wait to be written.
+    dirty: bool,
+    /// Our close frame is sent.
+    leaving: bool,
+}
+
+/// All connections.
+pub(super) struct Sockets {
+    lines: Vec<Line>,
+    pub(super) census: Census,
+    /// Ready for messages now.
+    alive: u32,
+}
+
+impl Sockets {
+    /// Opens all connections, or as many as the server takes.
+    pub(super) fn connect(plan: &Plan, epoch: Instant) -> Result<Sockets, LoadError> {
+        let mut sockets = Sockets { lines: Vec::new(), census: Census::default(), alive: 0 };
+        sockets.census.connections.target = plan.clients;
+        let first_ns = elapsed_ns(epoch);
+        for client in 0..plan.clients {
+            let mut intended_ns = elapsed_ns(epoch);
+            if let Some(rate) = plan.ramp {
+                let due_ns = first_ns + (f64::from(client) * 1e9 / rate) as u64;
+                thread::sleep(Duration::from_nanos(due_ns.saturating_sub(intended_ns)));
+                intended_ns = due_ns;
+            }
+            let socket = match open(plan) {
+                Ok(socket) => {
+                    sockets.census.connections.established += 1;
+                    sockets.census.latency.record(elapsed_ns(epoch).saturating_sub(intended_ns));
+                    sockets.alive += 1;
+                    Some(socket)
+                }
+                Err(why) => {
+                    sockets.census.connections.refused += 1;
+                    sockets.note(&why);
+                    None
+                }
+            };
+            sockets.lines.push(Line { socket, dirty: false, leaving: false });
+            let so_far = sockets.census.connections;
+            if so_far.established == 0 && so_far.refused >= HOPELESS.min(plan.clients) {
+                return Err(sockets.why_none(plan));
+            }
+        }
+        Ok(sockets)
+    }
+
+    /// Connections that are ready for messages.
+    pub(super) fn alive(&self) -> u32 {
+        self.alive
+    }
+
+    /// Connections that stand, those too that are about to end.
+    pub(super) fn open(&self) -> usize {
+        self.lines.iter().filter(|line| line.socket.is_some()).count()
+    }
+
+    pub(super) fn is_ready(&self, client: u32) -> bool {
+        self.lines.get(client as usize).is_some_and(|line| line.socket.is_some() && !line.leaving)
+    }
+
+    /// Adds a message to what [`Sockets::flush`] writes.
+    pub(super) fn queue(&mut self, client: u32, message: Message) {
+        let Some(line) = self.lines.get_mut(client as usize) else { return };
+        let Some(socket) = &mut line.socket else { return };
+        line.dirty = true;
+        match socket.write(message) {
+            Err(error) if !would_block(&error) => self.end(client, &why(&error)),
+            _ => {}
+        }
+    }
+
+    /// Writes what is queued, as far as the kernel takes it.
+    pub(super) fn flush(&mut self) {
+        for client in 0..self.lines.len() as u32 {
+            let Some(line) = self.lines.get_mut(client as usize).filter(|line| line.dirty) else { continue };
+            let Some(socket) = &mut line.socket else { continue };
+            match socket.flush() {
+                Ok(()) => line.dirty = false,
+                Err(error) if would_block(&error) => {}
+                Err(error) => self.end(client, &why(&error)),
+            }
+        }
+    }
+
+    /// Waits until a connection can be read, or one can be written that has something to write, or `wait` has passed.
+    /// Gives those that can be read.
+    pub(super) fn wait(&self, wait: Duration) -> Result<Vec<u32>, LoadError> {
+        let (mut clients, mut asked) = (Vec::new(), Vec::new());
+        for (client, line) in self.lines.iter().enumerate() {
+            if let Some(socket) = &line.socket {
+                let write = if line.dirty { PollFlags::OUT } else { PollFlags::empty() };
+                asked.push(PollFd::new(socket.get_ref(), PollFlags::IN | write));
+                clients.push(client as u32);
+            }
+        }
+        let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
+        match poll(&mut asked, Some(&timeout)) {
+            Ok(_) => {}
+            Err(error) if error == rustix::io::Errno::INTR => return Ok(Vec::new()),
+            Err(error) => return Err(LoadError::Arguments(format!("poll() failed: {error}"))),
+        }
+        let readable = |(client, fd): (u32, PollFd<'_>)| {
+            let other = fd.revents() - PollFlags::OUT;
+            (!other.is_empty()).then_some(client)
+        };
+        Ok(clients.into_iter().zip(asked).filter_map(readable).collect())
+    }
+
+    /// The next message that arrived for `client`; `None` when there is none yet, or the connection is over.
+    pub(super) fn read(&mut self, client: u32) -> Option<Message> {
+        let line = self.lines.get_mut(client as usize)?;
+        match line.socket.as_mut()?.read() {
+            Ok(Message::Close(frame)) if !line.leaving => {
+                let told = frame.map_or("without a code".to_owned(), |frame| {
+                    format!("{} {}", u16::from(frame.code), frame.reason).trim_end().to_owned()
+                });
+                self.end(client, &format!("the server closed with {told}"));
+                None
+            }
+            Ok(message) => {
+                // A pong is queued by reading a ping.
+                line.dirty |= message.is_ping();
+                Some(message)
+            }
+            Err(error) if would_block(&error) => None,
+            Err(error) => {
+                self.end(client, &why(&error));
+                None
+            }
+        }
+    }
+
+    /// Sends every server a close frame; what ends from now on was meant to.
+    pub(super) fn say_goodbye(&mut self) {
+        for line in &mut self.lines {
+            if let Some(socket) = &mut line.socket {
+                let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+                line.leaving = true;
+                // One that cannot be told is closed all the same.
+                line.dirty = socket.close(Some(frame)).is_err();
+            }
+        }
+        self.alive = 0;
+    }
+
+    /// Ends a connection and counts how.
+    fn end(&mut self, client: u32, why: &str) {
+        let Some(line) = self.lines.get_mut(client as usize) else { return };
+        line.dirty = false;
+        if line.socket.take().is_some() && !line.leaving {
+            self.alive -= 1;
+            self.census.connections.dropped += 1;
+            self.note(why);
+        }
+    }
+
+    fn note(&mut self, why: &str) {
+        *self.census.endings.entry(why.to_owned()).or_default() += 1;
+    }
+
+    /// Why nothing was established.
+    fn why_none(&self, plan: &Plan) -> LoadError {
+        let why = self.census.endings.keys().next().cloned().unwrap_or_else(|| "no answer".to_owned());
+        let target = plan.url.authority.clone();
+        match why.starts_with("HTTP") {
+            true => LoadError::Refused { target, why },
+            false => LoadError::Unreachable { target, why },
+        }
+    }
+}
+
+/// One connection, upgraded and from then on not blocking; or why there is none.
+fn open(plan: &Plan) -> Result<WebSocket<TcpStream>, String> {
+    let io = |error: std::io::Error| error.to_string();
+    let stream = TcpStream::connect_timeout(&plan.url.addr, CONNECT_MAX).map_err(io)?;
+    stream.set_nodelay(true).map_err(io)?;
+    stream.set_read_timeout(Some(CONNECT_MAX)).map_err(io)?;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
+        .max_message_size(Some(MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(MESSAGE_BYTES_MAX));
+    let request = format!("ws://{}{}", plan.url.authority, plan.url.target);
+    let (socket, _) = tungstenite::client::client_with_config(request, stream, Some(config)).map_err(|e| match e {
+        HandshakeError::Interrupted(_) => "no answer to the handshake in time".to_owned(),
+        HandshakeError::Failure(Error::Http(answer)) => {
+            format!(
+                "HTTP {} instead of an upgrade: check the URL and the limits of the server",
+                answer.status().as_u16()
+            )
+        }
+        HandshakeError::Failure(error) => format!("no valid upgrade: {error}"),
+    })?;
+    socket.get_ref().set_nonblocking(true).map_err(io)?;
+    Ok(socket)
+}
+
+fn would_block(error: &Error) -> bool {
+    matches!(error, Error::Io(error) if error.kind() == ErrorKind::WouldBlock)
+}
+
+fn why(error: &Error) -> String {
+    match error {
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            "the server closed the connection without a close frame".to_owned()
+        }
+        Error::Io(error) => error.to_string(),
+        Error::Protocol(error) => format!("the server broke the WebSocket protocol: {error}"),
+        other => other.to_string(),
+    }
+}
