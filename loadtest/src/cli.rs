@@ -10,8 +10,10 @@ use crate::error::LoadError;
 use crate::schedule::Load;
 
 mod gochat;
+mod script;
 
 pub use gochat::{GroupArgs, HistoryArgs, HttpArgs, LoginStormArgs, Mix, MixedArgs, UserArgs};
+pub use script::ScriptArgs;
 
 /// Load-test a WebSocket server: latency from intended times, and an account of every message.
 ///
@@ -153,10 +155,13 @@ pub struct EchoArgs {
     /// What the server speaks.
     #[arg(long, default_value = "raw-echo")]
     pub protocol: EchoProtocol,
+    /// The description of a protocol.
+    #[command(flatten)]
+    pub script: ScriptArgs,
     /// Clients.
     #[arg(long, default_value_t = 100)]
     pub connections: u32,
-    /// Bytes of a message, at least 16.
+    /// Bytes of a message, at least 16; script: of its content, at least 1.
     #[arg(long, default_value_t = 64)]
     pub size: usize,
     /// Frames of this kind.
@@ -181,6 +186,8 @@ pub enum Client {
 pub enum EchoProtocol {
     /// Sends every message back to its sender, unchanged.
     RawEcho,
+    /// What --script describes.
+    Script,
 }
 
 /// Kinds of data frames.
@@ -201,6 +208,9 @@ pub struct ConnectArgs {
     /// What the server speaks; gochat needs --tokens.
     #[arg(long, default_value = "raw-echo")]
     pub protocol: ConnectProtocol,
+    /// The description of a protocol.
+    #[command(flatten)]
+    pub script: ScriptArgs,
     /// Clients.
     #[arg(long, default_value_t = 100)]
     pub connections: u32,
@@ -219,6 +229,8 @@ pub enum ConnectProtocol {
     RawEcho,
     /// GoChat: ready after `connected`.
     Gochat,
+    /// What --script describes.
+    Script,
 }
 
 /// `run single`.
@@ -265,13 +277,16 @@ pub struct PublishArgs {
     /// What the server speaks; gochat needs --tokens.
     #[arg(long, default_value = "raw-publish")]
     pub protocol: PublishProtocol,
+    /// The description of a protocol.
+    #[command(flatten)]
+    pub script: ScriptArgs,
     /// Clients, all in one room.
     #[arg(long, default_value_t = 1000)]
     pub connections: u32,
     /// How many of them send.
     #[arg(long, default_value_t = 1)]
     pub publishers: u32,
-    /// gochat: characters of a message, at most 5000; raw-publish: bytes, at least 16.
+    /// gochat: characters of a message, at most 5000; raw-publish: bytes, at least 16; script: bytes of its content.
     #[arg(long, default_value_t = 150)]
     pub size: usize,
     /// Lines user_id,username,access_token, as from `gochat user mint`.
@@ -289,6 +304,8 @@ pub enum PublishProtocol {
     RawPublish,
     /// GoChat's world room.
     Gochat,
+    /// What --script describes.
+    Script,
 }
 
 /// Servers that `run single` knows.
@@ -332,7 +349,7 @@ pub struct CompareArgs {
 }
 
 /// `500ms`, `10s`, `2m`, `1h`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let seconds = match unit {
@@ -384,6 +401,8 @@ mod tests {
             "x run mixed --url http://127.0.0.1:8080 --connections 200 --members 20 --mix 70/25/5 --rate 100 --tokens t.csv",
             "x run history --url http://127.0.0.1:8080 --conversations 20 --messages 1000 --rate 500 --cold-percent 80",
             "x run login-storm --url http://127.0.0.1:8080 --accounts 500 --rate 20 --tokens t.csv --password password",
+            "x run echo --protocol script --script stomp --url ws://127.0.0.1:15674/ws --set login=me --rate 100",
+            "x run publish --protocol script --script my.toml --url ws://127.0.0.1:9000/ --set token=@t.csv:token",
             "x audit --acked a.jsonl --url http://127.0.0.1:8080 --tokens t.csv",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap();
@@ -392,6 +411,7 @@ mod tests {
             "x run echo --url ws://a/ --rate 5 --in-flight 6",
             "x run echo --url ws://a/ --rate 0",
             "x run echo --url ws://a/ --duration 10",
+            "x run echo --url ws://a/ --protocol script",
             "x run echo --url ws://a/ --reactor kqueue",
             "x run publish --protocol echo --url http://a/",
             "x run mixed --url http://a/ --rate 5 --mix 70/25/6",

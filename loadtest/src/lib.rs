@@ -32,6 +32,7 @@ mod run;
 mod sample;
 mod scenario;
 pub mod schedule;
+mod script;
 pub mod timeline;
 mod tokens;
 mod traffic;

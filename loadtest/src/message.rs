@@ -8,6 +8,9 @@ pub(crate) const KEY_DIGITS: usize = 16;
 /// Bytes of a chat message's client_msg_id: `lt`, the run in 8 digits, the key.
 pub(crate) const ID_BYTES: usize = 2 + 8 + KEY_DIGITS;
 
+/// Messages of one run that keys can name.
+pub(crate) const NUMBERS_MAX: u64 = 1 << NUMBER_BITS;
+
 const CLIENT_BITS: u32 = 24;
 const NUMBER_BITS: u32 = 64 - CLIENT_BITS;
 /// Distinct starting points in the pattern; a prime, so that consecutive numbers do not repeat soon.

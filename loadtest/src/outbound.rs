@@ -55,6 +55,8 @@ pub(crate) struct Outbound {
     #[allow(clippy::vec_box, reason = "the boxes go back into the lines")]
     spare: Vec<Box<VecDeque<Bytes>>>,
     masks: u64,
+    /// Why the connection whose message is being handled is to end.
+    end: Option<String>,
 }
 
 impl Outbound {
@@ -69,6 +71,7 @@ impl Outbound {
             dirty: Vec::new(),
             spare: Vec::new(),
             masks: seed,
+            end: None,
         }
     }
 
@@ -117,6 +120,16 @@ impl Outbound {
     pub(crate) fn raw(&mut self, client: u32, bytes: &[u8]) {
         self.gather(client);
         self.arena.extend_from_slice(bytes);
+    }
+
+    /// Has the connection ended whose message is being handled.
+    pub(crate) fn end_this(&mut self, why: String) {
+        self.end = Some(why);
+    }
+
+    /// Why the connection whose message was handled is to end, if it is.
+    pub(crate) fn take_end(&mut self) -> Option<String> {
+        self.end.take()
     }
 
     /// The send in flight has ended; what waited for it goes with the next flush.

@@ -10,8 +10,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::acked::AckedLog;
 use crate::api;
 use crate::cli::{
-    Client, Common, ConnectArgs, ConnectProtocol, EchoArgs, Payload, PublishArgs, PublishProtocol, Scenario,
-    SingleArgs, check_size,
+    Client, Common, ConnectArgs, ConnectProtocol, EchoArgs, EchoProtocol, Payload, PublishArgs, PublishProtocol,
+    Scenario, SingleArgs, check_size,
 };
 use crate::driver::{Driver, Plan};
 use crate::engine::{self, Outcome, Usage};
@@ -30,6 +30,7 @@ use crate::verdict::{self, Busy};
 mod crosscheck;
 mod gochat;
 mod history;
+mod script;
 mod storm;
 
 /// Descriptors the tool needs beside its connections.
@@ -60,6 +61,10 @@ pub fn run(scenario: Scenario) -> Result<Report, LoadError> {
 }
 
 fn echo(args: &EchoArgs) -> Result<Report, LoadError> {
+    script::check(&args.script, args.protocol == EchoProtocol::Script)?;
+    if args.protocol == EchoProtocol::Script {
+        return script::echo(args);
+    }
     check_size(args.size, ECHO_SIZE_MIN..=ECHO_SIZE_MAX)?;
     let plan = plan(&args.common, args.connections, args.load.warmup, args.load.duration)?;
     if args.client == Client::Tungstenite {
@@ -76,7 +81,9 @@ fn echo(args: &EchoArgs) -> Result<Report, LoadError> {
 
 fn connect(args: &ConnectArgs) -> Result<Report, LoadError> {
     let mut plan = Plan { messages: false, ..plan(&args.common, args.connections, Duration::ZERO, args.hold)? };
+    script::check(&args.script, args.protocol == ConnectProtocol::Script)?;
     let (protocol, tokens) = match (args.protocol, &args.tokens) {
+        (ConnectProtocol::Script, _) => return script::connect(args, plan),
         (ConnectProtocol::RawEcho, _) => ("raw-echo", None),
         (ConnectProtocol::Gochat, None) => {
             return Err(LoadError::Arguments(NEEDS_TOKENS.to_owned()));
@@ -114,10 +121,12 @@ fn publish(args: &PublishArgs) -> Result<Report, LoadError> {
         return Err(LoadError::Arguments("--publishers must be 1 to --connections".to_owned()));
     }
     let mut plan = plan(&args.common, args.connections, args.load.warmup, args.load.duration)?;
+    script::check(&args.script, args.protocol == PublishProtocol::Script)?;
     if args.client == Client::Tungstenite {
         return crosscheck::publish(args, &plan);
     }
     let (protocol, speech) = match (args.protocol, &args.tokens) {
+        (PublishProtocol::Script, _) => return script::publish(args, plan),
         (PublishProtocol::RawPublish, _) => {
             check_size(args.size, RAW_SIZE_MIN..=ECHO_SIZE_MAX)?;
             ("raw-publish", Speech::Raw)

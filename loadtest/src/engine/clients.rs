@@ -319,6 +319,7 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
                 Ok(None) => break,
                 Err(error) => over = Some(format!("the server broke the WebSocket protocol: {error}")),
             }
+            over = over.or_else(|| self.out.take_end());
         }
         if greeting && self.out.is_ready(client) {
             self.established(client, now_ns);
