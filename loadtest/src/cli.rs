@@ -7,7 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use gochat_ring::ReactorChoice;
 
 use crate::error::LoadError;
-use crate::schedule::Load;
+use crate::profile::{Phases, Profile};
+use crate::schedule::{ArrivalProcess, Load};
+use crate::spread::{Sizes, Think, duration};
+use crate::threshold::Threshold;
 
 mod gochat;
 mod script;
@@ -114,6 +117,9 @@ pub struct Common {
     /// How long stragglers are waited for at the end.
     #[arg(long, default_value = "5s", value_parser = duration)]
     pub drain: Duration,
+    /// The run fails unless this holds of its JSON result, as in "latency_us.ack.p99 < 20ms"; may be repeated.
+    #[arg(long, value_name = "FIGURE OP VALUE")]
+    pub threshold: Vec<Threshold>,
 }
 
 /// Flags of scenarios that send messages. Without --rate or --in-flight: one message in flight.
@@ -131,15 +137,31 @@ pub struct LoadArgs {
     /// Closed loop: unanswered messages that each sender keeps.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub in_flight: Option<u32>,
+    /// Open loop in place of --rate and --duration: lengths with messages per second, 10s@100,30s@100..2000.
+    #[arg(long, value_name = "LENGTH@RATE[..RATE],...", conflicts_with_all = ["rate", "in_flight", "duration"])]
+    pub phases: Option<Phases>,
+    /// How the intended times of an open loop lie around its rate.
+    #[arg(long, default_value = "uniform")]
+    pub arrivals: ArrivalProcess,
+    /// Closed loop: the wait between an answer and the next message, 100ms or 50ms..200ms.
+    #[arg(long, value_name = "TIME[..TIME]", conflicts_with_all = ["rate", "phases"])]
+    pub think: Option<Think>,
 }
 
 impl LoadArgs {
     /// How sends are triggered.
     pub fn load(&self) -> Load {
-        match self.rate {
-            Some(rate) => Load::Open { rate },
-            None => Load::Closed { in_flight: self.in_flight.unwrap_or(1) },
+        let arrivals = self.arrivals;
+        match (&self.phases, self.rate) {
+            (Some(phases), _) => Load::Open { profile: Profile::phased(self.warmup, phases), arrivals },
+            (None, Some(rate)) => Load::Open { profile: Profile::constant(rate), arrivals },
+            (None, None) => Load::Closed { in_flight: self.in_flight.unwrap_or(1), think: self.think.clone() },
         }
+    }
+
+    /// Length of the measured phase.
+    pub fn measured(&self) -> Duration {
+        self.phases.as_ref().map_or(self.duration, Phases::duration)
     }
 }
 
@@ -161,9 +183,9 @@ pub struct EchoArgs {
     /// Clients.
     #[arg(long, default_value_t = 100)]
     pub connections: u32,
-    /// Bytes of a message, at least 16; script: of its content, at least 1.
-    #[arg(long, default_value_t = 64)]
-    pub size: usize,
+    /// Bytes of a message, at least 16 (script: of its content, at least 1): 64, 16..4096 or 90%:64,10%:1000..4096.
+    #[arg(long, default_value = "64")]
+    pub size: Sizes,
     /// Frames of this kind.
     #[arg(long, default_value = "text")]
     pub payload: Payload,
@@ -251,9 +273,9 @@ pub struct SingleArgs {
     /// Only one of each pair sends.
     #[arg(long)]
     pub one_way: bool,
-    /// Characters of a message, at most 5000.
-    #[arg(long, default_value_t = 150)]
-    pub size: usize,
+    /// Characters of a message, at most 5000: 150, 16..4096 or 90%:64,10%:1000..4096.
+    #[arg(long, default_value = "150")]
+    pub size: Sizes,
     /// Lines user_id,username,access_token; without it the run registers users of its own.
     #[arg(long, value_name = "FILE")]
     pub tokens: Option<PathBuf>,
@@ -287,8 +309,8 @@ pub struct PublishArgs {
     #[arg(long, default_value_t = 1)]
     pub publishers: u32,
     /// gochat: characters of a message, at most 5000; raw-publish: bytes, at least 16; script: bytes of its content.
-    #[arg(long, default_value_t = 150)]
-    pub size: usize,
+    #[arg(long, default_value = "150")]
+    pub size: Sizes,
     /// Lines user_id,username,access_token, as from `gochat user mint`.
     #[arg(long, value_name = "FILE")]
     pub tokens: Option<PathBuf>,
@@ -348,21 +370,6 @@ pub struct CompareArgs {
     pub b: PathBuf,
 }
 
-/// `500ms`, `10s`, `2m`, `1h`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(format!("{text:?} needs a unit: ms, s, m or h, as in 10s")),
-    };
-    let number: f64 = number.parse().map_err(|_| format!("{text:?} is not a duration such as 10s"))?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|e| e.to_string())
-}
-
 /// A number above 0; `5000/s` is accepted too.
 fn rate(text: &str) -> Result<f64, String> {
     let number: f64 =
@@ -370,9 +377,9 @@ fn rate(text: &str) -> Result<f64, String> {
     if number > 0.0 && number <= 1e9 { Ok(number) } else { Err("it must be above 0 and at most 1e9".to_owned()) }
 }
 
-/// Checks that a size lies in a range.
-pub(crate) fn check_size(size: usize, range: std::ops::RangeInclusive<usize>) -> Result<(), LoadError> {
-    match range.contains(&size) {
+/// Checks that sizes lie in a range.
+pub(crate) fn check_size(sizes: &Sizes, range: std::ops::RangeInclusive<usize>) -> Result<(), LoadError> {
+    match sizes.within(&range) {
         true => Ok(()),
         false => Err(LoadError::Arguments(format!("--size must be {} to {}", range.start(), range.end()))),
     }
@@ -391,6 +398,8 @@ mod tests {
             "x run echo --protocol raw-echo --url ws://127.0.0.1:9001/ --connections 100 --duration 10s --json out.json",
             "x run echo --protocol raw-echo --url ws://127.0.0.1:9001/ --in-flight 16 --size 64 --cpu 1 --reactor epoll",
             "x run echo --url ws://127.0.0.1:9001/ --connections 100 --rate 5000 --client tungstenite",
+            "x run echo --url ws://127.0.0.1:9001/ --phases 10s@100,30s@100..2000 --arrivals poisson --size 90%:64,10%:4096",
+            "x run echo --url ws://127.0.0.1:9001/ --in-flight 2 --think 50ms..1s --threshold latency_us.rtt.p99<20ms",
             "x run connect --url ws://127.0.0.1:9001/ --connections 100000 --hold 30s --ramp 5000/s",
             "x run connect --protocol gochat --url http://127.0.0.1:8080 --connections 15000 --hold 30s --tokens t.csv",
             "x run single --protocol gochat --url http://127.0.0.1:8080 --pairs 500 --rate 5000 --acked a.jsonl",
@@ -410,6 +419,11 @@ mod tests {
         for line in [
             "x run echo --url ws://a/ --rate 5 --in-flight 6",
             "x run echo --url ws://a/ --rate 0",
+            "x run echo --url ws://a/ --rate 5 --phases 1s@5",
+            "x run echo --url ws://a/ --duration 1s --phases 1s@5",
+            "x run echo --url ws://a/ --rate 5 --think 1s",
+            "x run echo --url ws://a/ --size 50%:64",
+            "x run echo --url ws://a/ --threshold messages.lots<1",
             "x run echo --url ws://a/ --duration 10",
             "x run echo --url ws://a/ --protocol script",
             "x run echo --url ws://a/ --reactor kqueue",
@@ -419,12 +433,5 @@ mod tests {
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
-    }
-
-    #[test]
-    fn durations() {
-        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert!(duration("s").is_err() && duration("5").is_err() && duration("1e3s").is_err());
     }
 }

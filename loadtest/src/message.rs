@@ -1,6 +1,8 @@
 //! The identity and the content of one test message: a 64-bit key that names sender and number, and bytes that follow
 //! from the key, so that a receiver can check them without remembering them. Counts nothing.
 
+use crate::spread::Sizes;
+
 /// Senders a key can name.
 pub(crate) const CLIENTS_MAX: u32 = 1 << CLIENT_BITS;
 /// Hex digits of a key.
@@ -62,28 +64,30 @@ pub(crate) fn parse_id(run: u32, id: &str) -> Option<Key> {
     (parse_hex(of_run)? == u64::from(run)).then(|| Key::parse(key))?
 }
 
-/// The content of messages of one size.
+/// The content of messages. Its size follows from the key too.
 #[derive(Debug)]
 pub(crate) struct Pattern {
     bytes: Vec<u8>,
-    size: usize,
+    sizes: Sizes,
 }
 
 impl Pattern {
-    /// For contents of `size` bytes.
-    pub(crate) fn new(size: usize) -> Pattern {
+    /// For contents of these sizes, in bytes.
+    pub(crate) fn new(sizes: impl Into<Sizes>) -> Pattern {
+        let sizes = sizes.into();
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let letters = (0..size + OFFSETS as usize).map(|_| {
+        let letters = (0..sizes.max() + OFFSETS as usize).map(|_| {
             state = mix(state);
             b"abcdefghijklmnopqrstuvwxyz012345"[(state >> 59) as usize]
         });
-        Pattern { bytes: letters.collect(), size }
+        Pattern { bytes: letters.collect(), sizes }
     }
 
     /// What the message `key` says.
     pub(crate) fn content(&self, key: Key) -> &[u8] {
-        let offset = (mix(key.0) % OFFSETS) as usize;
-        &self.bytes[offset..offset + self.size]
+        let bits = mix(key.0);
+        let offset = (bits % OFFSETS) as usize;
+        &self.bytes[offset..offset + self.sizes.pick(bits >> 10)]
     }
 }
 
@@ -140,5 +144,8 @@ mod tests {
         assert_eq!(a.len(), 150);
         assert_ne!(a, b);
         assert_eq!(a, Pattern::new(150).content(Key::new(0, 1)));
+        let mixed = Pattern::new("50%:10,50%:20..30".parse::<Sizes>().unwrap());
+        let sizes: Vec<usize> = (0..1000).map(|n| mixed.content(Key::new(0, n)).len()).collect();
+        assert!(sizes.contains(&10) && sizes.contains(&20) && sizes.contains(&30) && !sizes.contains(&15));
     }
 }

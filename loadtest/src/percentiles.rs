@@ -67,7 +67,7 @@ impl Default for Latencies {
 }
 
 /// Microseconds at the usual percentiles.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
     /// Median.
     pub p50: f64,

@@ -91,14 +91,34 @@ pub struct Label {
     /// `open`, `closed` or nothing.
     #[serde(rename = "loop")]
     pub load: Option<&'static str>,
-    /// Messages per second asked for (open loop).
+    /// Messages per second asked for (open loop), on average over the phases.
     pub rate: Option<f64>,
     /// Messages in flight per sender (closed loop).
     pub in_flight: Option<u32>,
-    /// Bytes or characters of a message.
+    /// Bytes or characters of a message, on average.
     pub size: Option<usize>,
+    /// What is not the same over the whole run.
+    #[serde(flatten)]
+    pub shape: Shape,
     /// Length of the measured phase as it was.
     pub duration_s: f64,
+}
+
+/// What of a load is not the same over the whole run, as on the command line; each is left out where it is.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Shape {
+    /// Rates over time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phases: Option<String>,
+    /// `poisson`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arrivals: Option<&'static str>,
+    /// Sizes of messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sizes: Option<String>,
+    /// Think time of a closed loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub think: Option<String>,
 }
 
 /// One kind of requests or conversations.
@@ -162,7 +182,7 @@ pub struct Cost {
 }
 
 /// Where it ran.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Environment {
     /// Kernel release.
     pub kernel: String,
@@ -197,6 +217,44 @@ impl Environment {
 }
 
 impl Report {
+    /// A result that has every figure a result can have, all of them 0.
+    pub(crate) fn with_every_figure() -> Report {
+        let latency = || Some(Percentiles::default());
+        let cost = Cost { wait_cores: Some(0.0), us_per_message: Some(0.0), ..Cost::default() };
+        let shape = Shape::default();
+        let label = Label {
+            schema: SCHEMA,
+            scenario: "",
+            protocol: "",
+            load: None,
+            rate: Some(0.0),
+            in_flight: Some(0),
+            size: Some(0),
+            shape,
+            duration_s: 0.0,
+        };
+        Report {
+            label,
+            verdict: Verdict::Ok,
+            reasons: Vec::new(),
+            connections: Connections::default(),
+            messages: Some(Messages::default()),
+            rates: Some(Rates { sent_per_s: 0.0, acked_per_s: 0.0, delivered_per_s: 0.0 }),
+            latency_us: LatencyMicros {
+                ack: latency(),
+                deliver: latency(),
+                fanout_last: latency(),
+                rtt: latency(),
+                connect: latency(),
+            },
+            lag_us: latency(),
+            detail: Detail::default(),
+            generator: cost,
+            server: Some(cost),
+            environment: Environment::default(),
+        }
+    }
+
     /// The JSON form.
     ///
     /// # Errors
@@ -211,10 +269,22 @@ impl fmt::Display for Report {
         let label = &self.label;
         write!(f, "{}: {} ({}), {:.1} s", self.verdict.text(), label.scenario, label.protocol, label.duration_s)?;
         match (label.rate, label.in_flight) {
-            (Some(rate), _) => writeln!(f, ", open loop at {rate}/s")?,
-            (_, Some(in_flight)) => writeln!(f, ", closed loop, {in_flight} in flight each")?,
-            _ => writeln!(f)?,
+            (Some(rate), _) => write!(f, ", open loop at {rate}/s")?,
+            (_, Some(in_flight)) => write!(f, ", closed loop, {in_flight} in flight each")?,
+            _ => {}
         }
+        let Shape { phases, arrivals, sizes, think } = &label.shape;
+        let named = [
+            ("phases", phases.as_deref()),
+            ("arrivals", *arrivals),
+            ("sizes", sizes.as_deref()),
+            ("think", think.as_deref()),
+        ];
+        named
+            .iter()
+            .filter_map(|(name, text)| Some((name, (*text)?)))
+            .try_for_each(|(name, text)| write!(f, ", {name} {text}"))?;
+        writeln!(f)?;
         for reason in &self.reasons {
             writeln!(f, "  - {reason}")?;
         }

@@ -11,9 +11,9 @@ use serde::Deserialize;
 use crate::error::LoadError;
 use crate::http::{Answer, HttpClient};
 use crate::percentiles::Latencies;
+use crate::profile::Profile;
 use crate::report::Part;
 use crate::sample;
-use crate::schedule::Arrivals;
 use crate::url::Url;
 
 /// Different failures told apart.
@@ -47,8 +47,8 @@ pub(crate) trait Questions: Sync {
 pub(crate) struct RequestPlan {
     pub(crate) url: Url,
     pub(crate) connections: u32,
-    /// Requests per second in all.
-    pub(crate) rate: f64,
+    /// When requests are due, over all connections.
+    pub(crate) profile: Profile,
     pub(crate) warmup: Duration,
     pub(crate) duration: Duration,
 }
@@ -106,7 +106,7 @@ fn connection<Q: Questions>(plan: &RequestPlan, questions: &Q, next: &AtomicU64,
     let before = sample::own();
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
-        let intended_ns = Arrivals::due_ns(0, plan.rate, number);
+        let intended_ns = plan.profile.due_ns(number as f64);
         if intended_ns >= end_ns {
             break;
         }

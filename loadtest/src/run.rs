@@ -18,10 +18,12 @@ use crate::engine::{self, Outcome, Usage};
 use crate::error::LoadError;
 use crate::message::{CLIENTS_MAX, mix};
 use crate::observer::{Progress, say};
-use crate::report::{Cost, Detail, Environment, Label, LatencyMicros, Rates, Report, SCHEMA};
+use crate::report::{Cost, Detail, Environment, Label, LatencyMicros, Rates, Report, SCHEMA, Shape};
 use crate::sample;
 use crate::scenario::{Chat, ChatSetup, ECHO_SIZE_MIN, Echo, Idle, Publish, PublishSetup, RAW_SIZE_MIN, ROOM, Speech};
-use crate::schedule::Load;
+use crate::schedule::{ArrivalProcess, Load};
+use crate::spread::{Sizes, Think};
+use crate::threshold;
 use crate::tokens::{self, User};
 use crate::traffic::Measured;
 use crate::url::Url;
@@ -48,7 +50,8 @@ const CHAT_SIZE_MAX: usize = 5000;
 /// # Errors
 /// What keeps the run from taking place. What the server does wrong is in the report.
 pub fn run(scenario: Scenario) -> Result<Report, LoadError> {
-    match scenario {
+    let thresholds = scenario.common().threshold.clone();
+    let mut report = match scenario {
         Scenario::Echo(args) => echo(&args),
         Scenario::Connect(args) => connect(&args),
         Scenario::Single(args) => single(&args),
@@ -57,7 +60,9 @@ pub fn run(scenario: Scenario) -> Result<Report, LoadError> {
         Scenario::Mixed(args) => gochat::mixed(&args),
         Scenario::History(args) => history::history(&args),
         Scenario::LoginStorm(args) => storm::login_storm(&args),
-    }
+    }?;
+    threshold::judge(&mut report, &thresholds);
+    Ok(report)
 }
 
 fn echo(args: &EchoArgs) -> Result<Report, LoadError> {
@@ -65,8 +70,8 @@ fn echo(args: &EchoArgs) -> Result<Report, LoadError> {
     if args.protocol == EchoProtocol::Script {
         return script::echo(args);
     }
-    check_size(args.size, ECHO_SIZE_MIN..=ECHO_SIZE_MAX)?;
-    let plan = plan(&args.common, args.connections, args.load.warmup, args.load.duration)?;
+    check_size(&args.size, ECHO_SIZE_MIN..=ECHO_SIZE_MAX)?;
+    let plan = plan(&args.common, args.connections, args.load.warmup, args.load.measured())?;
     if args.client == Client::Tungstenite {
         return crosscheck::echo(args, &plan);
     }
@@ -74,9 +79,9 @@ fn echo(args: &EchoArgs) -> Result<Report, LoadError> {
         Payload::Text => Opcode::Text,
         Payload::Binary => Opcode::Binary,
     };
-    let mut driver = Echo::new(args.connections, args.load.load(), args.size, opcode);
-    let ran = drive(&args.common, &plan, &mut driver, args.size)?;
-    Ok(report(label("echo", "raw-echo", Some(args.load.load()), Some(args.size)), &plan, ran, Some(driver.finish())))
+    let mut driver = Echo::new(args.connections, args.load.load(), &args.size, opcode);
+    let ran = drive(&args.common, &plan, &mut driver, args.size.max())?;
+    Ok(report(label("echo", "raw-echo", Some(&args.load.load()), Some(&args.size)), &plan, ran, Some(driver.finish())))
 }
 
 fn connect(args: &ConnectArgs) -> Result<Report, LoadError> {
@@ -100,27 +105,27 @@ fn connect(args: &ConnectArgs) -> Result<Report, LoadError> {
 }
 
 fn single(args: &SingleArgs) -> Result<Report, LoadError> {
-    check_size(args.size, 1..=CHAT_SIZE_MAX)?;
+    check_size(&args.size, 1..=CHAT_SIZE_MAX)?;
     let clients = args.pairs.saturating_mul(2);
-    let mut plan = plan(&args.common, clients, args.load.warmup, args.load.duration)?;
+    let mut plan = plan(&args.common, clients, args.load.warmup, args.load.measured())?;
     let run = plan.seed as u32;
     let users = users(args.tokens.as_deref(), args.tokens_out.as_deref(), &plan.url, run, clients as usize)?;
     say(&format!("opening {} chats", args.pairs));
     let conversations = api::open_chats(&plan.url, &users)?;
     plan.url.target = chat_path(&plan.url);
     let acked = args.acked.as_deref().map(AckedLog::create).transpose()?;
-    let load = args.load.load();
-    let setup = ChatSetup { users, conversations, load, one_way: args.one_way, size: args.size, run, acked };
+    let (load, sizes) = (args.load.load(), args.size.clone());
+    let setup = ChatSetup { users, conversations, load, one_way: args.one_way, sizes, run, acked };
     let mut driver = Chat::new(setup);
-    let ran = drive(&args.common, &plan, &mut driver, args.size)?;
-    Ok(report(label("single", "gochat", Some(load), Some(args.size)), &plan, ran, Some(driver.finish())))
+    let ran = drive(&args.common, &plan, &mut driver, args.size.max())?;
+    Ok(report(label("single", "gochat", Some(&args.load.load()), Some(&args.size)), &plan, ran, Some(driver.finish())))
 }
 
 fn publish(args: &PublishArgs) -> Result<Report, LoadError> {
     if args.publishers == 0 || args.publishers > args.connections {
         return Err(LoadError::Arguments("--publishers must be 1 to --connections".to_owned()));
     }
-    let mut plan = plan(&args.common, args.connections, args.load.warmup, args.load.duration)?;
+    let mut plan = plan(&args.common, args.connections, args.load.warmup, args.load.measured())?;
     script::check(&args.script, args.protocol == PublishProtocol::Script)?;
     if args.client == Client::Tungstenite {
         return crosscheck::publish(args, &plan);
@@ -128,12 +133,12 @@ fn publish(args: &PublishArgs) -> Result<Report, LoadError> {
     let (protocol, speech) = match (args.protocol, &args.tokens) {
         (PublishProtocol::Script, _) => return script::publish(args, plan),
         (PublishProtocol::RawPublish, _) => {
-            check_size(args.size, RAW_SIZE_MIN..=ECHO_SIZE_MAX)?;
+            check_size(&args.size, RAW_SIZE_MIN..=ECHO_SIZE_MAX)?;
             ("raw-publish", Speech::Raw)
         }
         (PublishProtocol::Gochat, None) => return Err(LoadError::Arguments(NEEDS_TOKENS.to_owned())),
         (PublishProtocol::Gochat, Some(path)) => {
-            check_size(args.size, 1..=CHAT_SIZE_MAX)?;
+            check_size(&args.size, 1..=CHAT_SIZE_MAX)?;
             let users = tokens::read(path, args.connections as usize)?;
             say(&format!("{} users join the room {ROOM}", users.len()));
             api::join_world(&plan.url, &users)?;
@@ -142,12 +147,12 @@ fn publish(args: &PublishArgs) -> Result<Report, LoadError> {
             ("gochat", Speech::Gochat { users, rooms, run: plan.seed as u32 })
         }
     };
-    let load = args.load.load();
-    let (clients, publishers, size) = (args.connections, args.publishers, args.size);
-    let setup = PublishSetup { speech, clients, room_size: clients, publishers, load, size };
+    let (load, sizes) = (args.load.load(), args.size.clone());
+    let (clients, publishers) = (args.connections, args.publishers);
+    let setup = PublishSetup { speech, clients, room_size: clients, publishers, load, sizes };
     let mut driver = Publish::new(setup);
-    let ran = drive(&args.common, &plan, &mut driver, args.size)?;
-    Ok(report(label("publish", protocol, Some(load), Some(args.size)), &plan, ran, Some(driver.finish())))
+    let ran = drive(&args.common, &plan, &mut driver, args.size.max())?;
+    Ok(report(label("publish", protocol, Some(&args.load.load()), Some(&args.size)), &plan, ran, Some(driver.finish())))
 }
 
 /// The users of a file, or as many that are registered for the run and kept in another.
@@ -233,13 +238,23 @@ fn raise_descriptors(clients: u32, kind: ReactorKind) -> Result<bool, LoadError>
     }
 }
 
-fn label(scenario: &'static str, protocol: &'static str, load: Option<Load>, size: Option<usize>) -> Label {
-    let (rate, in_flight) = match load {
-        Some(Load::Open { rate }) => (Some(rate), None),
-        Some(Load::Closed { in_flight }) => (None, Some(in_flight)),
-        None => (None, None),
-    };
-    Label { schema: SCHEMA, scenario, protocol, load: load.map(Load::label), rate, in_flight, size, duration_s: 0.0 }
+fn label(scenario: &'static str, protocol: &'static str, load: Option<&Load>, sizes: Option<&Sizes>) -> Label {
+    let (mut rate, mut in_flight, mut shape) = (None, None, Shape::default());
+    match load {
+        Some(Load::Open { profile, arrivals }) => {
+            rate = Some(profile.mean());
+            shape.phases = profile.phases().map(str::to_owned);
+            shape.arrivals = (*arrivals == ArrivalProcess::Poisson).then_some("poisson");
+        }
+        Some(Load::Closed { in_flight: unanswered, think }) => {
+            in_flight = Some(*unanswered);
+            shape.think = think.as_ref().map(Think::to_string);
+        }
+        None => {}
+    }
+    shape.sizes = sizes.and_then(Sizes::text).map(str::to_owned);
+    let (load, size) = (load.map(Load::label), sizes.map(Sizes::mean));
+    Label { schema: SCHEMA, scenario, protocol, load, rate, in_flight, size, shape, duration_s: 0.0 }
 }
 
 fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Option<Measured>) -> Report {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use toml::Table;
 
-use crate::cli::duration;
 use crate::error::LoadError;
+use crate::spread::duration;
 
 mod pointer;
 mod rule;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::ledger::{Ledger, Messages};
-use crate::message::Key;
+use crate::message::{Key, mix};
 use crate::percentiles::Latencies;
 use crate::schedule::{Arrivals, Load, Pauses};
 use crate::timeline::Interval;
@@ -79,6 +79,8 @@ pub(crate) struct Traffic<A> {
     arrivals: Option<Arrivals>,
     pauses: Pauses,
     stopped: bool,
+    /// Random bits of think times.
+    chance: u64,
     measured: Measured,
     interval: Interval,
 }
@@ -93,6 +95,7 @@ impl<A: Account> Traffic<A> {
             arrivals: None,
             pauses: Pauses::default(),
             stopped: true,
+            chance: 0,
             measured: Measured::default(),
             interval: Interval::default(),
         }
@@ -102,11 +105,15 @@ impl<A: Account> Traffic<A> {
     pub(crate) fn begin(&mut self, window: Window) {
         self.window = window;
         self.stopped = false;
-        match self.load {
-            Load::Open { rate } => self.arrivals = Some(Arrivals::new(window.begin_ns, rate)),
-            Load::Closed { in_flight } => {
-                for _ in 0..in_flight {
-                    self.senders.iter().for_each(|client| self.pauses.add(window.begin_ns, *client));
+        match &self.load {
+            Load::Open { profile, arrivals } => {
+                self.arrivals = Some(Arrivals::new(window.begin_ns, profile.clone(), *arrivals));
+            }
+            Load::Closed { in_flight, think } => {
+                for client in (0..*in_flight).flat_map(|_| self.senders.iter()) {
+                    self.chance = mix(self.chance);
+                    let wait_ns = think.as_ref().map_or(0, |think| think.start_ns(self.chance));
+                    self.pauses.add(window.begin_ns + wait_ns, *client);
                 }
             }
         }
@@ -181,14 +188,23 @@ impl<A: Account> Traffic<A> {
         }
     }
 
-    /// A message of `client` was answered. Whether a closed loop sends the next now.
-    pub(crate) fn answered(&self) -> bool {
-        !self.stopped && matches!(self.load, Load::Closed { .. })
+    /// A message of `client` was answered. Whether a closed loop sends the next now; one that thinks first has it due later.
+    pub(crate) fn answered(&mut self, client: u32, now_ns: u64) -> bool {
+        match &self.load {
+            Load::Closed { think: Some(think), .. } => {
+                self.chance = mix(self.chance);
+                let wait_ns = think.pick_ns(self.chance);
+                self.pause(client, now_ns + wait_ns);
+                false
+            }
+            Load::Closed { think: None, .. } => !self.stopped,
+            Load::Open { .. } => false,
+        }
     }
 
     /// A message of `client` was refused: a closed loop tries another at `at_ns`.
     pub(crate) fn pause(&mut self, client: u32, at_ns: u64) {
-        if self.answered() {
+        if !self.stopped && matches!(self.load, Load::Closed { .. }) {
             self.pauses.add(at_ns, client);
         }
     }
@@ -218,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_stall_counts_from_the_intended_time() {
-        let mut traffic = Traffic::new(Ledger::new(Route::Echo, 2), Load::Open { rate: 1e8 }, vec![0, 1]);
+        let mut traffic = Traffic::new(Ledger::new(Route::Echo, 2), Load::at(1e8), vec![0, 1]);
         assert_eq!(traffic.take_due(1000), None, "before it begins");
         traffic.begin(WINDOW);
         // The generator sleeps from 100 to 1000: all 20 messages of the window are sent then.
@@ -239,20 +255,33 @@ mod tests {
     }
 
     #[test]
+    fn who_thinks_sends_later() {
+        let think = "1ms..3ms".parse().ok();
+        let load = Load::Closed { in_flight: 1, think };
+        let mut traffic = Traffic::new(Ledger::new(Route::Echo, 100), load, (0..100).collect());
+        traffic.begin(WINDOW);
+        let starts = std::iter::from_fn(|| traffic.take_due(3_000_100)).count();
+        assert_eq!(starts, 100, "nobody begins later than after one think time");
+        assert!(!traffic.answered(7, 4_000_000), "not at once");
+        assert_eq!(traffic.take_due(4_999_999), None);
+        assert_eq!(traffic.take_due(7_000_000).map(|(client, _)| client), Some(7));
+    }
+
+    #[test]
     fn a_closed_loop_waits_for_answers() {
-        let mut traffic = Traffic::new(Ledger::new(Route::Echo, 1), Load::Closed { in_flight: 2 }, vec![0]);
+        let mut traffic = Traffic::new(Ledger::new(Route::Echo, 1), Load::closed(2), vec![0]);
         traffic.begin(WINDOW);
         assert_eq!(
             [traffic.take_due(100), traffic.take_due(101), traffic.take_due(102)],
             [Some((0, 100)), Some((0, 101)), None]
         );
-        assert!(traffic.answered());
+        assert!(traffic.answered(0, 110));
         traffic.pause(0, 150);
         assert_eq!(
             (traffic.take_due(149), traffic.next_due_ns(), traffic.take_due(150)),
             (None, Some(150), Some((0, 150)))
         );
         traffic.end();
-        assert!(!traffic.answered());
+        assert!(!traffic.answered(0, 160));
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Common, LoadArgs, duration, rate};
+use super::{Common, LoadArgs, rate};
+use crate::profile::{Phases, Profile};
+use crate::spread::{Sizes, duration};
 
 /// Where a scenario has its users from.
 #[derive(Debug, Clone, Args)]
@@ -39,9 +41,9 @@ pub struct GroupArgs {
     /// How many of each group send; without it all.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub writers: Option<u32>,
-    /// Characters of a message, at most 5000.
-    #[arg(long, default_value_t = 150)]
-    pub size: usize,
+    /// Characters of a message, at most 5000: 150, 16..4096 or 90%:64,10%:1000..4096.
+    #[arg(long, default_value = "150")]
+    pub size: Sizes,
 }
 
 /// Load of scenarios that are made of HTTP requests: an open loop.
@@ -56,9 +58,25 @@ pub struct HttpArgs {
     /// Requests per second in all, at intended times.
     #[arg(long, default_value = "20", value_parser = rate)]
     pub rate: f64,
+    /// In place of --rate and --duration: lengths with requests per second, 10s@100,30s@100..2000.
+    #[arg(long, value_name = "LENGTH@RATE[..RATE],...", conflicts_with_all = ["rate", "duration"])]
+    pub phases: Option<Phases>,
     /// Keep-alive connections, one thread each; a request waits while all are busy, and its latency counts the wait.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=512))]
     pub connections: u32,
+}
+
+impl HttpArgs {
+    /// When requests are due.
+    pub fn profile(&self) -> Profile {
+        let constant = || Profile::constant(self.rate);
+        self.phases.as_ref().map_or_else(constant, |phases| Profile::phased(self.warmup, phases))
+    }
+
+    /// Length of the measured phase.
+    pub fn measured(&self) -> Duration {
+        self.phases.as_ref().map_or(self.duration, Phases::duration)
+    }
 }
 
 /// `run history`.
@@ -136,9 +154,9 @@ pub struct MixedArgs {
     /// Percent of messages in single chats, groups and the world room.
     #[arg(long, value_name = "SINGLE/GROUP/WORLD", default_value = "70/25/5", value_parser = mix)]
     pub mix: Mix,
-    /// Characters of a message, at most 5000.
-    #[arg(long, default_value_t = 150)]
-    pub size: usize,
+    /// Characters of a message, at most 5000: 150, 16..4096 or 90%:64,10%:1000..4096.
+    #[arg(long, default_value = "150")]
+    pub size: Sizes,
 }
 
 /// `70/25/5`.

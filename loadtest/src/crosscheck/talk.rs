@@ -5,6 +5,7 @@ use tungstenite::{Bytes, Message};
 use crate::ledger::{Delivery, Ledger};
 use crate::message::{KEY_DIGITS, Key, Pattern};
 use crate::rooms::Rooms;
+use crate::spread::Sizes;
 use crate::traffic::{Account, Measured, Traffic};
 
 /// An account that judges deliveries of raw messages.
@@ -64,9 +65,9 @@ pub(crate) struct Talk<A> {
 }
 
 impl<A: Judge> Talk<A> {
-    /// Messages of `size` bytes, which is at least a key.
-    pub(crate) fn new(traffic: Traffic<A>, size: usize, binary: bool) -> Talk<A> {
-        Talk { traffic, pattern: Pattern::new(size.saturating_sub(KEY_DIGITS)), binary }
+    /// Messages of these sizes, which are at least a key.
+    pub(crate) fn new(traffic: Traffic<A>, sizes: &Sizes, binary: bool) -> Talk<A> {
+        Talk { traffic, pattern: Pattern::new(sizes.less(KEY_DIGITS)), binary }
     }
 
     pub(crate) fn finish(self) -> Measured {
@@ -98,7 +99,7 @@ impl<A: Judge> Talk<A> {
         let Some(key) = Key::parse(bytes) else { return self.traffic.ledger.unreadable(client) };
         let intact = message.is_binary() == self.binary && bytes.get(KEY_DIGITS..) == Some(self.pattern.content(key));
         let delivery = Delivery { client, key, seq: None, intact, redelivered: false };
-        if A::arrived(&mut self.traffic, delivery, now_ns) {
+        if A::arrived(&mut self.traffic, delivery, now_ns) && self.traffic.answered(client, now_ns) {
             self.traffic.pause(client, now_ns);
         }
     }
@@ -116,8 +117,8 @@ mod tests {
 
     #[test]
     fn an_echo_is_judged_and_answered_with_the_next() {
-        let traffic = Traffic::new(Ledger::new(Route::Echo, 2), Load::Closed { in_flight: 1 }, vec![0, 1]);
-        let mut talk = Talk::new(traffic, 40, false);
+        let traffic = Traffic::new(Ledger::new(Route::Echo, 2), Load::closed(1), vec![0, 1]);
+        let mut talk = Talk::new(traffic, &Sizes::from(40), false);
         talk.traffic.begin(WINDOW);
         let due: Vec<_> = std::iter::from_fn(|| talk.traffic.take_due(1)).collect();
         assert_eq!(due, [(0, 1), (1, 1)]);
@@ -136,7 +137,7 @@ mod tests {
     #[test]
     fn a_room_hears_every_message_once() {
         let rooms = Rooms::new(Reach::ALL, 3, 3, 1);
-        let mut talk = Talk::new(Traffic::new(rooms, Load::Closed { in_flight: 1 }, vec![0]), 16, true);
+        let mut talk = Talk::new(Traffic::new(rooms, Load::closed(1), vec![0]), &Sizes::from(16), true);
         talk.traffic.begin(WINDOW);
         assert_eq!(talk.traffic.take_due(0), Some((0, 0)));
         let message = talk.message(0, 0, 0);

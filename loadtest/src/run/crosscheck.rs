@@ -22,20 +22,20 @@ const NAME: &str = "tungstenite";
 pub(super) fn echo(args: &EchoArgs, plan: &Plan) -> Result<Report, LoadError> {
     let (clients, load) = (args.connections, args.load.load());
     let traffic = Traffic::new(Ledger::new(Route::Echo, clients), load, (0..clients).collect());
-    let talk = Talk::new(traffic, args.size, args.payload == Payload::Binary);
-    drive(&args.common, plan, talk, label("echo", "raw-echo", Some(load), Some(args.size)))
+    let talk = Talk::new(traffic, &args.size, args.payload == Payload::Binary);
+    drive(&args.common, plan, talk, label("echo", "raw-echo", Some(&args.load.load()), Some(&args.size)))
 }
 
 pub(super) fn publish(args: &PublishArgs, plan: &Plan) -> Result<Report, LoadError> {
     if args.protocol != PublishProtocol::RawPublish {
         return Err(LoadError::Arguments("--client tungstenite speaks raw-publish only".to_owned()));
     }
-    check_size(args.size, RAW_SIZE_MIN..=ECHO_SIZE_MAX)?;
+    check_size(&args.size, RAW_SIZE_MIN..=ECHO_SIZE_MAX)?;
     let (clients, load) = (args.connections, args.load.load());
     let rooms = Rooms::new(Reach::ALL, clients, clients, args.publishers);
     let traffic = Traffic::new(rooms, load, Rooms::writers(clients, clients, args.publishers));
-    let talk = Talk::new(traffic, args.size, false);
-    drive(&args.common, plan, talk, label("publish", "raw-publish", Some(load), Some(args.size)))
+    let talk = Talk::new(traffic, &args.size, false);
+    drive(&args.common, plan, talk, label("publish", "raw-publish", Some(&args.load.load()), Some(&args.size)))
 }
 
 fn drive<A: Judge>(common: &Common, plan: &Plan, mut talk: Talk<A>, label: Label) -> Result<Report, LoadError> {

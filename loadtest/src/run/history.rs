@@ -90,7 +90,7 @@ impl Questions for Pages {
 /// Reads history at a rate.
 pub(super) fn history(args: &HistoryArgs) -> Result<Report, LoadError> {
     let http = &args.http;
-    let plan = plan(&args.common, http.connections, http.warmup, http.duration)?;
+    let plan = plan(&args.common, http.connections, http.warmup, http.measured())?;
     let users = users_of(&args.users, &plan, args.conversations.saturating_mul(2))?;
     say(&format!("filling {} conversations up to {} messages", args.conversations, args.messages));
     let chats = api::open_chats(&plan.url, &users)?;
@@ -104,9 +104,9 @@ pub(super) fn history(args: &HistoryArgs) -> Result<Report, LoadError> {
     let requests = RequestPlan {
         url: plan.url.clone(),
         connections: http.connections,
-        rate: http.rate,
+        profile: http.profile(),
         warmup: http.warmup,
-        duration: http.duration,
+        duration: http.measured(),
     };
     report_requests("history", &plan, &requests, || requests::run(&requests, &pages), PARTS)
 }

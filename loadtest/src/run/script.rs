@@ -7,6 +7,7 @@ use crate::report::Report;
 use crate::scenario::{Scripted, ScriptedSetup};
 use crate::schedule::Load;
 use crate::script::{Purpose, Script};
+use crate::spread::Sizes;
 
 use super::{ECHO_SIZE_MAX, drive, label, plan, report};
 
@@ -24,21 +25,21 @@ pub(super) fn check(args: &ScriptArgs, is_script: bool) -> Result<(), LoadError>
 
 /// Every client sends messages that come back to it.
 pub(super) fn echo(args: &EchoArgs) -> Result<Report, LoadError> {
-    check_size(args.size, 1..=ECHO_SIZE_MAX)?;
+    check_size(&args.size, 1..=ECHO_SIZE_MAX)?;
     if args.client != Client::Engine {
         return Err(LoadError::Arguments("--client tungstenite speaks raw-echo only: leave it out".to_owned()));
     }
-    let plan = plan(&args.common, args.connections, args.load.warmup, args.load.duration)?;
-    let setup = setup(&args.script, &plan, Purpose::Echo, args.load.load(), args.size)?;
+    let plan = plan(&args.common, args.connections, args.load.warmup, args.load.measured())?;
+    let setup = setup(&args.script, &plan, Purpose::Echo, args.load.load(), args.size.clone())?;
     let mut driver = Scripted::echo(setup);
-    let ran = drive(&args.common, &plan, &mut driver, args.size + AROUND)?;
-    let label = label("echo", PROTOCOL, Some(args.load.load()), Some(args.size));
+    let ran = drive(&args.common, &plan, &mut driver, args.size.max() + AROUND)?;
+    let label = label("echo", PROTOCOL, Some(&args.load.load()), Some(&args.size));
     Ok(report(label, &plan, ran, Some(driver.finish())))
 }
 
 /// Connections are opened and held.
 pub(super) fn connect(args: &ConnectArgs, plan: Plan) -> Result<Report, LoadError> {
-    let setup = setup(&args.script, &plan, Purpose::Connect, Load::Closed { in_flight: 1 }, 0)?;
+    let setup = setup(&args.script, &plan, Purpose::Connect, Load::closed(1), Sizes::from(0))?;
     let mut driver = Scripted::idle(setup);
     let ran = drive(&args.common, &plan, &mut driver, 0)?;
     Ok(report(label("connect", PROTOCOL, None, None), &plan, ran, None))
@@ -46,17 +47,18 @@ pub(super) fn connect(args: &ConnectArgs, plan: Plan) -> Result<Report, LoadErro
 
 /// Some clients write to a room, everybody in it receives.
 pub(super) fn publish(args: &PublishArgs, plan: Plan) -> Result<Report, LoadError> {
-    check_size(args.size, 1..=ECHO_SIZE_MAX)?;
+    check_size(&args.size, 1..=ECHO_SIZE_MAX)?;
     let load = args.load.load();
-    let setup = setup(&args.script, &plan, Purpose::Publish, load, args.size)?;
+    let closed = matches!(load, Load::Closed { .. });
+    let setup = setup(&args.script, &plan, Purpose::Publish, load, args.size.clone())?;
     let answers = setup.script.acknowledges() || setup.script.sender_receives();
-    if matches!(load, Load::Closed { .. }) && !answers {
+    if closed && !answers {
         let why = "senders hear nothing of their messages, so nothing triggers the next: give --rate";
         return Err(LoadError::Arguments(why.to_owned()));
     }
     let mut driver = Scripted::publish(setup, args.publishers);
-    let ran = drive(&args.common, &plan, &mut driver, args.size + AROUND)?;
-    Ok(report(label("publish", PROTOCOL, Some(load), Some(args.size)), &plan, ran, Some(driver.finish())))
+    let ran = drive(&args.common, &plan, &mut driver, args.size.max() + AROUND)?;
+    Ok(report(label("publish", PROTOCOL, Some(&args.load.load()), Some(&args.size)), &plan, ran, Some(driver.finish())))
 }
 
 fn setup(
@@ -64,7 +66,7 @@ fn setup(
     plan: &Plan,
     purpose: Purpose,
     load: Load,
-    size: usize,
+    sizes: Sizes,
 ) -> Result<ScriptedSetup, LoadError> {
     let name = args.script.as_deref().unwrap_or_default();
     let mut script = Script::load(name, &args.set, purpose, plan.seed)?;
@@ -73,5 +75,5 @@ fn setup(
         // A path in --url is nearer to who runs the tool than one in the description.
         script.keep_target();
     }
-    Ok(ScriptedSetup { script, clients: plan.clients, load, size, run: plan.seed as u32 })
+    Ok(ScriptedSetup { script, clients: plan.clients, load, sizes, run: plan.seed as u32 })
 }

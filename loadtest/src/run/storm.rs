@@ -9,7 +9,7 @@ use crate::observer::say;
 use crate::report::{Cost, Detail, Environment, Label, LatencyMicros, Report, Verdict};
 use crate::requests::{self, Answers, Question, Questions, RequestPlan};
 use crate::sample;
-use crate::schedule::Load;
+use crate::schedule::{ArrivalProcess, Load};
 use crate::tokens::User;
 use crate::verdict::{self, Busy};
 
@@ -45,16 +45,16 @@ impl Questions for Logins {
 /// Users log in at a rate; every login hashes a password.
 pub(super) fn login_storm(args: &LoginStormArgs) -> Result<Report, LoadError> {
     let http = &args.http;
-    let plan = plan(&args.common, http.connections, http.warmup, http.duration)?;
+    let plan = plan(&args.common, http.connections, http.warmup, http.measured())?;
     let users = users_of(&args.users, &plan, args.accounts)?;
     let of_run = || api::PASSWORD.to_owned();
     let logins = Logins { users, password: args.password.clone().unwrap_or_else(of_run) };
     let requests = RequestPlan {
         url: plan.url.clone(),
         connections: http.connections,
-        rate: http.rate,
+        profile: http.profile(),
         warmup: http.warmup,
-        duration: http.duration,
+        duration: http.measured(),
     };
     report_requests("login-storm", &plan, &requests, || requests::run(&requests, &logins), PARTS)
 }
@@ -67,7 +67,7 @@ pub(super) fn report_requests(
     ask: impl FnOnce() -> Result<Answers, LoadError>,
     parts: &[&'static str],
 ) -> Result<Report, LoadError> {
-    say(&format!("{} requests a second over {} connections", requests.rate, requests.connections));
+    say(&format!("{} requests a second over {} connections", requests.profile.mean(), requests.connections));
     let server_cpu = || plan.server_pid.map(sample::server).transpose();
     let (begin, before) = (std::time::Instant::now(), server_cpu()?);
     let answers = ask()?;
@@ -89,10 +89,10 @@ pub(super) fn report_requests(
     let (judged, mut reasons) = verdict::judge(&Census::default(), None, lag_us.as_ref(), Some(busy), Vec::new());
     let verdict = if failures.is_empty() { judged } else { Verdict::Failed };
     reasons.splice(0..0, failures);
-    let load = Load::Open { rate: requests.rate };
+    let load = Load::Open { profile: requests.profile.clone(), arrivals: ArrivalProcess::Uniform };
     let (target, established) = (requests.connections, answers.connected);
     Ok(Report {
-        label: Label { duration_s: seconds, ..label(scenario, "gochat", Some(load), None) },
+        label: Label { duration_s: seconds, ..label(scenario, "gochat", Some(&load), None) },
         verdict,
         reasons,
         connections: Connections { target, established, ..Connections::default() },

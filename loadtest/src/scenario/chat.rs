@@ -12,6 +12,7 @@ use crate::ledger::{Delivery, Ledger, Route};
 use crate::message::{Key, Pattern, parse_id, write_id};
 use crate::outbound::{Outbound, State};
 use crate::schedule::Load;
+use crate::spread::Sizes;
 use crate::timeline::Interval;
 use crate::tokens::User;
 use crate::traffic::{Measured, Traffic, Window};
@@ -30,7 +31,7 @@ pub(crate) struct ChatSetup {
     /// Only the first of each pair sends.
     pub(crate) one_way: bool,
     /// Characters of a message.
-    pub(crate) size: usize,
+    pub(crate) sizes: Sizes,
     /// Tells this run's messages from others'.
     pub(crate) run: u32,
     /// Where acknowledgements are noted for an audit.
@@ -56,7 +57,7 @@ impl Chat {
         let step = if setup.one_way { 2 } else { 1 };
         Chat {
             traffic: Traffic::new(Ledger::new(Route::Pair, clients), setup.load, (0..clients).step_by(step).collect()),
-            pattern: Pattern::new(setup.size),
+            pattern: Pattern::new(setup.sizes),
             users: setup.users,
             conversations: setup.conversations,
             run: setup.run,
@@ -93,7 +94,7 @@ impl Chat {
         self.note(client, data);
         let Some(first) = first else { return };
         self.traffic.acked(first.intended_ns, now_ns);
-        if self.traffic.answered() {
+        if self.traffic.answered(client, now_ns) {
             self.send(out, client, now_ns, now_ns);
         }
     }

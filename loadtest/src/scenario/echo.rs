@@ -7,6 +7,7 @@ use crate::ledger::{Delivery, Ledger, Route};
 use crate::message::{KEY_DIGITS, Key, Pattern};
 use crate::outbound::Outbound;
 use crate::schedule::Load;
+use crate::spread::Sizes;
 use crate::timeline::Interval;
 use crate::traffic::{Measured, Traffic, Window};
 
@@ -23,13 +24,13 @@ pub(crate) struct Echo {
 }
 
 impl Echo {
-    /// `size` is at least [`SIZE_MIN`].
-    pub(crate) fn new(clients: u32, load: Load, size: usize, opcode: Opcode) -> Echo {
+    /// Sizes are at least [`SIZE_MIN`].
+    pub(crate) fn new(clients: u32, load: Load, sizes: &Sizes, opcode: Opcode) -> Echo {
         Echo {
             traffic: Traffic::new(Ledger::new(Route::Echo, clients), load, (0..clients).collect()),
-            pattern: Pattern::new(size.saturating_sub(KEY_DIGITS)),
+            pattern: Pattern::new(sizes.less(KEY_DIGITS)),
             opcode,
-            payload: Vec::with_capacity(size),
+            payload: Vec::with_capacity(sizes.max()),
         }
     }
 
@@ -74,7 +75,7 @@ impl Driver for Echo {
         if let Some(first) = self.traffic.ledger.delivered(delivery) {
             self.traffic.delivered(first.intended_ns, now_ns);
         }
-        if self.traffic.ledger.unfinished() < answers_before && self.traffic.answered() {
+        if self.traffic.ledger.unfinished() < answers_before && self.traffic.answered(client, now_ns) {
             self.send(out, client, now_ns, now_ns);
         }
     }

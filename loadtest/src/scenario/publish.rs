@@ -14,6 +14,7 @@ use crate::message::{KEY_DIGITS, Key, Pattern, parse_id, write_id};
 use crate::outbound::{Outbound, State};
 use crate::rooms::Rooms;
 use crate::schedule::Load;
+use crate::spread::Sizes;
 use crate::timeline::Interval;
 use crate::tokens::User;
 use crate::traffic::{Measured, Traffic, Window};
@@ -49,7 +50,7 @@ pub(crate) struct PublishSetup {
     pub(crate) publishers: u32,
     pub(crate) load: Load,
     /// Characters of a message; raw: bytes, at least [`RAW_SIZE_MIN`].
-    pub(crate) size: usize,
+    pub(crate) sizes: Sizes,
 }
 
 /// The `publish` and `group` scenarios, and each part of `mixed`.
@@ -68,11 +69,11 @@ impl Publish {
             Speech::Gochat { .. } => (Reach::OTHERS, 0),
             Speech::Raw => (Reach::ALL, KEY_DIGITS),
         };
-        let (clients, size, publishers) = (setup.clients, setup.room_size, setup.publishers);
-        let rooms = Rooms::new(reach, clients, size, publishers);
+        let (clients, room_size, publishers) = (setup.clients, setup.room_size, setup.publishers);
+        let rooms = Rooms::new(reach, clients, room_size, publishers);
         Publish {
-            traffic: Traffic::new(rooms, setup.load, Rooms::writers(clients, size, publishers)),
-            pattern: Pattern::new(setup.size - key_bytes),
+            traffic: Traffic::new(rooms, setup.load, Rooms::writers(clients, room_size, publishers)),
+            pattern: Pattern::new(setup.sizes.less(key_bytes)),
             speech: setup.speech,
             payload: Vec::with_capacity(512),
             errors: BTreeMap::new(),
@@ -130,7 +131,7 @@ impl Publish {
         let Some(key) = parse_id(run, data.client_msg_id.as_str()) else { return };
         let Some(first) = self.traffic.ledger.acked(client, key, data.seq) else { return };
         self.traffic.acked(first.intended_ns, now_ns);
-        if self.traffic.answered() {
+        if self.traffic.answered(client, now_ns) {
             self.send(out, client, now_ns, now_ns);
         }
     }
@@ -156,7 +157,7 @@ impl Publish {
         let Some(key) = Key::parse(bytes) else { return self.traffic.ledger.unreadable(client) };
         let intact = bytes.get(KEY_DIGITS..) == Some(self.pattern.content(key));
         self.delivered(Delivery { client, key, seq: None, intact, redelivered: false }, now_ns);
-        if key.client() == client && self.traffic.answered() {
+        if key.client() == client && self.traffic.answered(client, now_ns) {
             self.send(out, client, now_ns, now_ns);
         }
     }

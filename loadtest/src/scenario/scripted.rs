@@ -11,9 +11,11 @@ use crate::driver::{Driver, Incoming, UpgradeRequest};
 use crate::ledger::{Delivery, First, Ledger, Route};
 use crate::message::{Key, NUMBERS_MAX, Pattern, parse_id};
 use crate::outbound::{Outbound, State};
+use crate::profile::Profile;
 use crate::rooms::Rooms;
-use crate::schedule::{Arrivals, Load};
+use crate::schedule::{ArrivalProcess, Arrivals, Load};
 use crate::script::{Found, Meaning, Message, MessageParts, Script};
+use crate::spread::Sizes;
 use crate::timeline::Interval;
 use crate::traffic::{Account, Measured, Traffic, Window};
 
@@ -83,7 +85,7 @@ pub(crate) struct ScriptedSetup {
     pub(crate) clients: u32,
     pub(crate) load: Load,
     /// Bytes of a message's content.
-    pub(crate) size: usize,
+    pub(crate) sizes: Sizes,
     /// Tells this run's messages from others'.
     pub(crate) run: u32,
 }
@@ -119,13 +121,13 @@ impl Scripted<Ledger> {
     /// Every client sends and gets its own messages back.
     pub(crate) fn echo(setup: ScriptedSetup) -> Scripted<Ledger> {
         let clients = setup.clients;
-        let traffic = Traffic::new(Ledger::new(Route::Echo, clients), setup.load, (0..clients).collect());
+        let traffic = Traffic::new(Ledger::new(Route::Echo, clients), setup.load.clone(), (0..clients).collect());
         Scripted::new(setup, traffic, true)
     }
 
     /// Nobody sends messages.
     pub(crate) fn idle(setup: ScriptedSetup) -> Scripted<Ledger> {
-        let traffic = Traffic::new(Ledger::new(Route::Echo, 0), setup.load, Vec::new());
+        let traffic = Traffic::new(Ledger::new(Route::Echo, 0), setup.load.clone(), Vec::new());
         Scripted::new(setup, traffic, true)
     }
 }
@@ -136,7 +138,7 @@ impl Scripted<Rooms> {
         let (clients, script) = (setup.clients, &setup.script);
         let (sender, acked, numbered) = (script.sender_receives(), script.acknowledges(), script.is_numbered());
         let rooms = Rooms::new(Reach { sender, acked, numbered }, clients, clients, publishers);
-        let traffic = Traffic::new(rooms, setup.load, Rooms::writers(clients, clients, publishers));
+        let traffic = Traffic::new(rooms, setup.load.clone(), Rooms::writers(clients, clients, publishers));
         Scripted::new(setup, traffic, false)
     }
 }
@@ -147,7 +149,7 @@ impl<A: Book> Scripted<A> {
         Scripted {
             talk: Talk {
                 traffic,
-                pattern: Pattern::new(setup.size),
+                pattern: Pattern::new(setup.sizes),
                 run: setup.run,
                 is_echo,
                 opcode: if setup.script.is_binary() { Opcode::Binary } else { Opcode::Text },
@@ -263,7 +265,7 @@ impl<A: Book> Talk<A> {
     }
 
     fn answered(&mut self, script: &Script, out: &mut Outbound, client: u32, now_ns: u64) {
-        if self.traffic.answered() {
+        if self.traffic.answered(client, now_ns) {
             self.send(script, out, client, now_ns, now_ns);
         }
     }
@@ -321,7 +323,8 @@ impl<A: Book> Driver for Scripted<A> {
     fn keep_alive(&mut self, out: &mut Outbound, now_ns: u64) -> Option<u64> {
         let every = self.script.heartbeat_every()?;
         let rate = f64::from(self.clients) / every.as_secs_f64();
-        let heartbeats = self.heartbeats.get_or_insert_with(|| Arrivals::new(now_ns, rate));
+        let evenly = || Arrivals::new(now_ns, Profile::constant(rate), ArrivalProcess::Uniform);
+        let heartbeats = self.heartbeats.get_or_insert_with(evenly);
         while let Some((number, _)) = heartbeats.take(now_ns) {
             let client = (number % u64::from(self.clients.max(1))) as u32;
             if out.is_ready(client) {

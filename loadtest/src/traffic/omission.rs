@@ -74,7 +74,7 @@ fn is_about(seen_us: f64, wanted_us: f64) -> bool {
 
 #[test]
 fn an_open_loop_shows_a_stop_in_its_tail_and_the_service_time_does_not() {
-    let (measured, service) = ten_seconds(Load::Open { rate: 1000.0 });
+    let (measured, service) = ten_seconds(Load::at(1000.0));
     assert_eq!(measured.messages, Messages { sent: 10_000, delivered: 10_000, ..Messages::default() });
     let (seen, service) = (of(&measured.deliver), of(&service));
     assert_eq!((seen.count, service.count), (10_000, 10_000));
@@ -86,7 +86,7 @@ fn an_open_loop_shows_a_stop_in_its_tail_and_the_service_time_does_not() {
 
 #[test]
 fn a_closed_loop_hides_the_same_stop_behind_one_message() {
-    let (measured, _) = ten_seconds(Load::Closed { in_flight: 1 });
+    let (measured, _) = ten_seconds(Load::closed(1));
     let seen = of(&measured.deliver);
     assert_eq!((measured.messages.sent, measured.messages.lost), (90_000, 0));
     assert!(is_about(seen.p999, 100.0) && is_about(seen.max, 1e6), "{seen:?}");
