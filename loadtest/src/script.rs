@@ -289,7 +289,11 @@ impl Script {
     /// Appends the answer to a message that wants one. Whether it does.
     pub(crate) fn write_answer(&self, message: &Message<'_>, client: u32, out: &mut Vec<u8>) -> bool {
         let Some(answer) = self.answers.iter().find(|answer| answer.to.matches(message)) else { return false };
-        let value = answer.to.find(&answer.value, message).shown();
+        let found = answer.to.find(&answer.value, message);
+        let value = match (&answer.value, found) {
+            (Some(Address::Json(_)), Found::Text(text)) => serde_json::Value::from(text).to_string(),
+            _ => found.shown(),
+        };
         answer.send.write(&self.variables, client, Extra::Value(&value), out);
         true
     }

@@ -150,7 +150,7 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
     pub(super) fn why_none(&self) -> LoadError {
         let why = self.census.endings.keys().next().cloned().unwrap_or_else(|| "no answer".to_owned());
         let target = self.plan.url.authority.clone();
-        match why.starts_with("HTTP") {
+        match why.starts_with("HTTP") || why.starts_with("the server ") {
             true => LoadError::Refused { target, why },
             false => LoadError::Unreachable { target, why },
         }
