@@ -9,12 +9,15 @@ use gochat_ring::ReactorChoice;
 use crate::error::LoadError;
 use crate::profile::{Phases, Profile};
 use crate::schedule::{ArrivalProcess, Load};
+use crate::seat::Seat;
 use crate::spread::{Sizes, Think, duration};
 use crate::threshold::Threshold;
 
+mod distributed;
 mod gochat;
 mod script;
 
+pub use distributed::{AgentArgs, CoordinatorArgs};
 pub use gochat::{GroupArgs, HistoryArgs, HttpArgs, LoginStormArgs, Mix, MixedArgs, UserArgs};
 pub use script::ScriptArgs;
 
@@ -45,6 +48,10 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Compare the second of two results to the first: ratios with confidence intervals.
     Compare(CompareArgs),
+    /// Wait for a coordinator and carry out its share of a run.
+    Agent(AgentArgs),
+    /// Split a run among agents, on this machine or others, and report on the whole.
+    Coordinator(CoordinatorArgs),
 }
 
 /// The scenarios.
@@ -120,6 +127,9 @@ pub struct Common {
     /// The run fails unless this holds of its JSON result, as in "latency_us.ack.p99 < 20ms"; may be repeated.
     #[arg(long, value_name = "FIGURE OP VALUE")]
     pub threshold: Vec<Threshold>,
+    /// No flag: the place among several agents.
+    #[arg(skip)]
+    pub seat: Option<Seat>,
 }
 
 /// Flags of scenarios that send messages. Without --rate or --in-flight: one message in flight.
@@ -412,6 +422,8 @@ mod tests {
             "x run login-storm --url http://127.0.0.1:8080 --accounts 500 --rate 20 --tokens t.csv --password password",
             "x run echo --protocol script --script stomp --url ws://127.0.0.1:15674/ws --set login=me --rate 100",
             "x run publish --protocol script --script my.toml --url ws://127.0.0.1:9000/ --set token=@t.csv:token",
+            "x agent --listen 127.0.0.1:7000 --token SECRET --cpu 1",
+            "x coordinator --agents 127.0.0.1:7000,h:7001 --token SECRET run echo --url ws://127.0.0.1:9001/ --rate 50 --json o.json",
             "x audit --acked a.jsonl --url http://127.0.0.1:8080 --tokens t.csv",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap();

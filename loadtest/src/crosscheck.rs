@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::driver::Plan;
-use crate::engine::{Moments, Outcome, samples};
+use crate::engine::{HOLD_STEP, Moments, Outcome, samples};
 use crate::error::LoadError;
 use crate::observer::Observer;
 use crate::sample;
@@ -34,12 +34,13 @@ pub(crate) fn run<A: Judge>(
     let before = samples(plan, 0)?;
     observer.phase(&format!("connecting {} tungstenite clients to {}", plan.clients, plan.url.text));
     let sockets = Sockets::connect(plan, epoch)?;
-    let begin_ns = elapsed_ns(epoch);
+    let mut run = Run { plan, epoch, sockets, talk, timeline: Timeline::new(before, 0..0), observer };
+    run.hold()?;
+    let begin_ns = run.now_ns();
     let connected = samples(plan, begin_ns)?;
     let start_ns = begin_ns + plan.warmup.as_nanos() as u64;
     let window = Window { begin_ns, start_ns, end_ns: start_ns + plan.duration.as_nanos() as u64 };
-    let timeline = Timeline::new(connected, window.start_ns..window.end_ns);
-    let mut run = Run { plan, epoch, sockets, talk, timeline, observer };
+    run.timeline = Timeline::new(connected, window.start_ns..window.end_ns);
     run.observer.phase(&format!("{} connected; running", run.sockets.alive()));
     run.talk.traffic.begin(window);
     run.run_until(window.start_ns)?;
@@ -75,6 +76,19 @@ impl<A: Judge> Run<'_, A> {
         elapsed_ns(self.epoch)
     }
 
+    /// Holds the connections until sending is to begin.
+    fn hold(&mut self) -> Result<(), LoadError> {
+        loop {
+            let begin = self.observer.begin_at(self.sockets.alive())?;
+            let now_ns = self.now_ns();
+            let begin_ns = begin.map(|at| at.saturating_duration_since(self.epoch).as_nanos() as u64);
+            if begin_ns.is_some_and(|at_ns| at_ns <= now_ns) {
+                return Ok(());
+            }
+            self.turn(begin_ns.unwrap_or(u64::MAX).min(now_ns + HOLD_STEP.as_nanos() as u64))?;
+        }
+    }
+
     /// Sends and receives until `end_ns`, or until nobody is connected.
     fn run_until(&mut self, end_ns: u64) -> Result<(), LoadError> {
         loop {
@@ -84,6 +98,7 @@ impl<A: Judge> Run<'_, A> {
             }
             if now_ns >= self.timeline.next_ns() {
                 self.end_interval();
+                self.observer.go_on()?;
             }
             self.turn(end_ns.min(self.timeline.next_ns()))?;
         }

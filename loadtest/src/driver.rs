@@ -98,4 +98,13 @@ pub(crate) struct Plan {
     pub(crate) messages: bool,
     pub(crate) server_pid: Option<u32>,
     pub(crate) seed: u64,
+    pub(crate) place: Place,
+}
+
+/// Which of the clients of all agents of one run this one has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) first_client: u32,
+    /// Clients of all agents.
+    pub(crate) clients: u32,
 }

@@ -23,6 +23,8 @@ pub use clients::Connections;
 const CONNECT_STALL: Duration = Duration::from_secs(10);
 /// What is still waited for when every message is accounted for: late duplicates.
 const SETTLE: Duration = Duration::from_millis(200);
+/// How often it is asked whether sending may begin.
+pub(crate) const HOLD_STEP: Duration = Duration::from_millis(2);
 /// How long closing handshakes may take.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
@@ -125,6 +127,7 @@ pub(crate) fn run<R: Reactor, D: Driver>(
     };
     observer.phase(&format!("connecting {} clients to {}", plan.clients, plan.url.text));
     engine.connect()?;
+    engine.hold(observer)?;
     let connected = samples(plan, clock.now_ns())?;
     let begin_ns = clock.now_ns();
     let start_ns = begin_ns + plan.warmup.as_nanos() as u64;
@@ -196,6 +199,19 @@ impl<R: Reactor, D: Driver> Engine<'_, R, D> {
         if self.clients.alive() == 0 { Err(self.clients.why_none()) } else { Ok(()) }
     }
 
+    /// Holds the connections until sending is to begin.
+    fn hold(&mut self, observer: &mut dyn Observer) -> Result<(), LoadError> {
+        loop {
+            let begin = observer.begin_at(self.clients.alive())?;
+            let now_ns = self.clock.now_ns();
+            let begin_ns = begin.map(|at| at.saturating_duration_since(self.clock.epoch).as_nanos() as u64);
+            if begin_ns.is_some_and(|at_ns| at_ns <= now_ns) {
+                return Ok(());
+            }
+            self.turn(begin_ns.unwrap_or(u64::MAX).min(now_ns + HOLD_STEP.as_nanos() as u64))?;
+        }
+    }
+
     /// Lets the driver send and receive until `end_ns`, or until nobody is connected.
     fn run_until(&mut self, end_ns: u64, observer: &mut dyn Observer) -> Result<(), LoadError> {
         loop {
@@ -205,6 +221,7 @@ impl<R: Reactor, D: Driver> Engine<'_, R, D> {
             }
             if now_ns >= self.timeline.next_ns() {
                 self.end_interval(observer);
+                observer.go_on()?;
             }
             let due_ns = self.clients.send_due(now_ns).unwrap_or(end_ns);
             self.turn(due_ns.min(end_ns).min(self.timeline.next_ns()))?;

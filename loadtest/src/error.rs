@@ -82,6 +82,14 @@ pub enum LoadError {
         /// What the system said.
         why: String,
     },
+    /// An agent of a distributed run, or its coordinator, does not do its part.
+    #[error("{peer}: {why}")]
+    Peer {
+        /// Which.
+        peer: String,
+        /// What happened.
+        why: String,
+    },
     /// The reactor refused.
     #[error(transparent)]
     Ring(#[from] gochat_ring::RingError),

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::message::{CLIENTS_MAX, Key};
 
@@ -28,7 +28,7 @@ pub enum Route {
 }
 
 /// What happened, in messages over the whole run, warm-up included.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Messages {
     /// Given to the connection.
     pub sent: u64,

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use gochat_loadtest::cli::{Cli, Command};
+use gochat_loadtest::distributed::agent::Agent;
+use gochat_loadtest::distributed::coordinator;
 use gochat_loadtest::report::Verdict;
 use gochat_loadtest::{LoadError, audit, compare, doctor, output, run};
 
@@ -40,6 +42,17 @@ fn execute(command: Command) -> Result<ExitCode, LoadError> {
             let comparison = compare::run(&args.a, &args.b)?;
             let _ = write!(std::io::stdout(), "{comparison}");
             true
+        }
+        Command::Agent(args) => {
+            let agent = Agent::listen(&args)?;
+            let _ = writeln!(std::io::stdout(), "listening on {}", agent.addr()?);
+            agent.serve()?;
+            true
+        }
+        Command::Coordinator(args) => {
+            let (report, common) = coordinator::run(&args)?;
+            output::write(&report, &common)?;
+            report.verdict == Verdict::Ok
         }
         Command::Audit(args) => {
             let findings = audit::run(&args)?;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use hdrhistogram::serialization::V2Serializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
@@ -18,6 +18,22 @@ pub(crate) trait Observer {
 
     /// An interval has ended.
     fn interval(&mut self, point: &Point, seen: &Interval);
+
+    /// When sending begins, once that is known; asked again and again while `_connections` stand and wait.
+    ///
+    /// # Errors
+    /// The run is called off.
+    fn begin_at(&mut self, _connections: u32) -> Result<Option<Instant>, LoadError> {
+        Ok(Some(Instant::now()))
+    }
+
+    /// Asked with each interval.
+    ///
+    /// # Errors
+    /// The run is called off.
+    fn go_on(&mut self) -> Result<(), LoadError> {
+        Ok(())
+    }
 }
 
 /// Progress on standard error, when that is a terminal, and the log of histograms, when it was asked for.

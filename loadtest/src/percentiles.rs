@@ -34,6 +34,15 @@ impl Latencies {
         }
     }
 
+    /// Those of a histogram; an empty one where it counts other values than this tool does.
+    pub(crate) fn from_histogram(histogram: &Histogram<u64>) -> Latencies {
+        let mut latencies = Latencies::new();
+        if let Some(mine) = &mut latencies.histogram {
+            let _ = mine.add(histogram);
+        }
+        latencies
+    }
+
     /// The histogram, for a log of histograms.
     pub(crate) fn histogram(&self) -> Option<&Histogram<u64>> {
         self.histogram.as_ref()

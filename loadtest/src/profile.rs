@@ -25,6 +25,12 @@ pub struct Phases {
 }
 
 impl Phases {
+    /// The same phases at a share of the rates, as they are written.
+    pub(crate) fn share(&self, part: f64) -> String {
+        let one = |phase: &Phase| format!("{}s@{}..{}", phase.length.as_secs_f64(), phase.from * part, phase.to * part);
+        self.phases.iter().map(one).collect::<Vec<_>>().join(",")
+    }
+
     /// Of all phases together.
     pub fn duration(&self) -> Duration {
         self.phases.iter().map(|phase| phase.length).sum()

@@ -5,12 +5,14 @@ use std::fmt;
 use std::fs;
 use std::process::Command;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::engine::Census;
 pub use crate::engine::Connections;
 use crate::ledger::Messages;
 use crate::percentiles::Percentiles;
 use crate::timeline::Point;
+use crate::traffic::Measured;
 
 /// Version of the JSON form; a field that changes its meaning or goes away raises it.
 pub const SCHEMA: u32 = 1;
@@ -77,6 +79,16 @@ pub struct Detail {
     pub parts: Vec<Part>,
     /// Second by second, warm-up included.
     pub timeline: Vec<Point>,
+    /// What the figures were made of, to be merged with those of other agents; no part of the JSON form.
+    #[serde(skip)]
+    pub(crate) exact: Option<Box<Exact>>,
+}
+
+/// The accounts and histograms of a run.
+#[derive(Debug)]
+pub(crate) struct Exact {
+    pub(crate) census: Census,
+    pub(crate) measured: Option<Measured>,
 }
 
 /// What was run.
@@ -165,7 +177,7 @@ pub struct LatencyMicros {
 }
 
 /// What one side used.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Cost {
     /// CPU seconds in the measured phase: of the generator's thread, of the server's whole process.
     pub cpu_s: f64,

@@ -13,15 +13,16 @@ use crate::cli::{
     Client, Common, ConnectArgs, ConnectProtocol, EchoArgs, EchoProtocol, Payload, PublishArgs, PublishProtocol,
     Scenario, SingleArgs, check_size,
 };
-use crate::driver::{Driver, Plan};
+use crate::driver::{Driver, Place, Plan};
 use crate::engine::{self, Outcome, Usage};
 use crate::error::LoadError;
 use crate::message::{CLIENTS_MAX, mix};
-use crate::observer::{Progress, say};
-use crate::report::{Cost, Detail, Environment, Label, LatencyMicros, Rates, Report, SCHEMA, Shape};
+use crate::observer::{Observer, Progress, say};
+use crate::report::{Cost, Detail, Environment, Exact, Label, LatencyMicros, Rates, Report, SCHEMA, Shape};
 use crate::sample;
 use crate::scenario::{Chat, ChatSetup, ECHO_SIZE_MIN, Echo, Idle, Publish, PublishSetup, RAW_SIZE_MIN, ROOM, Speech};
 use crate::schedule::{ArrivalProcess, Load};
+use crate::seat::Seat;
 use crate::spread::{Sizes, Think};
 use crate::threshold;
 use crate::tokens::{self, User};
@@ -190,6 +191,7 @@ fn plan(common: &Common, clients: u32, warmup: Duration, duration: Duration) -> 
         messages: true,
         server_pid: common.server_pid,
         seed: mix(now.as_nanos() as u64 ^ u64::from(std::process::id()) << 32),
+        place: common.seat.as_ref().map_or(Place { first_client: 0, clients }, |seat| seat.place),
     })
 }
 
@@ -207,15 +209,18 @@ fn drive<D: Driver>(
     }
     let config = engine::ring_config(plan.clients, size);
     let mut progress = Progress::new(common.hlog.as_deref())?;
+    let mut watcher = common.seat.as_ref().map(Seat::watcher);
+    let observer: &mut dyn Observer = match &mut watcher {
+        Some(watcher) => &mut **watcher,
+        None => &mut progress,
+    };
     let outcome = match kind {
         ReactorKind::Uring if !one_ring => {
             let config = engine::rings_config(plan.clients, size);
-            engine::run(Rings::new(&config)?, &config, plan, driver, &mut progress)?
+            engine::run(Rings::new(&config)?, &config, plan, driver, observer)?
         }
-        ReactorKind::Uring => engine::run(Uring::new(&config)?, &config, plan, driver, &mut progress)?,
-        ReactorKind::Epoll | ReactorKind::Sim => {
-            engine::run(Epoll::new(&config)?, &config, plan, driver, &mut progress)?
-        }
+        ReactorKind::Uring => engine::run(Uring::new(&config)?, &config, plan, driver, observer)?,
+        ReactorKind::Epoll | ReactorKind::Sim => engine::run(Epoll::new(&config)?, &config, plan, driver, observer)?,
     };
     progress.finish()?;
     Ok((kind.name(), outcome))
@@ -235,6 +240,20 @@ fn raise_descriptors(clients: u32, kind: ReactorKind) -> Result<bool, LoadError>
         _ if raised && limit >= needed => Ok(true),
         ReactorKind::Uring if limit >= DESCRIPTORS_MIN => Ok(false),
         _ => Err(LoadError::Descriptors { wanted: clients, needed, limit }),
+    }
+}
+
+/// What a scenario that agents share is called in its report.
+pub(crate) fn label_of(scenario: &Scenario) -> Option<Label> {
+    match scenario {
+        Scenario::Echo(args) => Some(label("echo", "raw-echo", Some(&args.load.load()), Some(&args.size))),
+        Scenario::Connect(ConnectArgs { protocol: ConnectProtocol::RawEcho, .. }) => {
+            Some(label("connect", "raw-echo", None, None))
+        }
+        Scenario::Connect(_) => Some(label("connect", "gochat", None, None)),
+        Scenario::Single(args) => Some(label("single", "gochat", Some(&args.load.load()), Some(&args.size))),
+        Scenario::Group(args) => Some(label("group", "gochat", Some(&args.load.load()), Some(&args.size))),
+        _ => None,
     }
 }
 
@@ -291,7 +310,7 @@ fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Opt
         lag_us = label.rate.and_then(|_| measured.lag.percentiles());
         remarks.clone_from(&measured.remarks);
     }
-    let messages = measured.map(|it| it.messages);
+    let messages = measured.as_ref().map(|it| it.messages);
     let allowed = plan.server_pid.and_then(sample::server_cpus);
     let busy = messages.map(|_| Busy {
         generator: generator.cpu_cores,
@@ -299,16 +318,18 @@ fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Opt
         server: server.and_then(|server| Some((server.cpu_cores, allowed?))),
     });
     let (verdict, reasons) = verdict::judge(&outcome.census, messages.as_ref(), lag_us.as_ref(), busy, remarks);
+    let connections = outcome.census.connections;
+    let exact = Some(Box::new(Exact { census: outcome.census, measured }));
     Report {
         label: Label { duration_s: seconds, ..label },
         verdict,
         reasons,
-        connections: outcome.census.connections,
+        connections,
         messages,
         rates,
         latency_us,
         lag_us,
-        detail: Detail { parts: Vec::new(), timeline: outcome.timeline },
+        detail: Detail { parts: Vec::new(), timeline: outcome.timeline, exact },
         generator,
         server,
         environment: Environment::here(reactor),

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ledger::{Ledger, Messages};
 use crate::message::{Key, mix};
 use crate::percentiles::Latencies;
@@ -25,7 +27,7 @@ impl Window {
 }
 
 /// Events inside the window, by the time they happened.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct InWindow {
     pub(crate) sent: u64,
     pub(crate) acked: u64,

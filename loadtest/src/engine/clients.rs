@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use gochat_ring::{Completion, ConnId, Reactor};
 use gochat_ws::handshake::{ClientRequest, HeadLimits, ResponseError, parse_response, write_request};
 use gochat_ws::{Decoder, Event, Input, Limits, Opcode, Role, Scratch};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::dialer::Dialer;
 use crate::driver::{Driver, Incoming, Plan};
@@ -24,7 +24,7 @@ const HOPELESS: u32 = 32;
 const NOBODY: u32 = u32::MAX;
 
 /// Connections over the whole run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connections {
     /// Asked for.
     pub target: u32,
@@ -86,7 +86,7 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
             by_slot: vec![NOBODY; reactor.capacity() as usize],
             heads: HashMap::new(),
             scratch: Scratch::new(),
-            dialer: Dialer::new(plan.url.addr, plan.clients, plan.ramp),
+            dialer: Dialer::new(plan.url.addr, plan.clients, plan.ramp, plan.place),
             plan,
             reactor,
         }

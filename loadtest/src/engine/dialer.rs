@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::driver::Place;
+
 /// Handshakes in progress at once: below the listen queues of common servers.
 const IN_PROGRESS_MAX: u32 = 256;
 /// Connections from one loopback address; the usual range of ephemeral ports holds 28,232.
@@ -16,11 +18,12 @@ pub(super) struct Dialer {
     next: u32,
     pub(super) in_progress: u32,
     first_ns: Option<u64>,
+    place: Place,
 }
 
 impl Dialer {
-    pub(super) fn new(target: SocketAddr, clients: u32, ramp: Option<f64>) -> Dialer {
-        Dialer { target, clients, ramp, next: 0, in_progress: 0, first_ns: None }
+    pub(super) fn new(target: SocketAddr, clients: u32, ramp: Option<f64>, place: Place) -> Dialer {
+        Dialer { target, clients, ramp, next: 0, in_progress: 0, first_ns: None, place }
     }
 
     /// A client to connect now, and the time it was meant to begin.
@@ -59,10 +62,10 @@ impl Dialer {
     /// 127.0.0.1, 127.0.0.2, … when the target is on loopback and one address has too few ports.
     pub(super) fn source(&self, client: u32) -> Option<SocketAddr> {
         let IpAddr::V4(target) = self.target.ip() else { return None };
-        if !target.is_loopback() || self.clients <= PER_SOURCE {
+        if !target.is_loopback() || self.place.clients <= PER_SOURCE {
             return None;
         }
-        let source = u32::from(Ipv4Addr::LOCALHOST) + client / PER_SOURCE;
+        let source = u32::from(Ipv4Addr::LOCALHOST) + (self.place.first_client + client) / PER_SOURCE;
         Some(SocketAddr::from((Ipv4Addr::from(source), 0)))
     }
 }
@@ -72,17 +75,21 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
+    fn alone(clients: u32) -> Place {
+        Place { first_client: 0, clients }
+    }
+
     #[test]
     fn a_ramp_keeps_its_times_and_a_rush_its_bound() {
         let target = "127.0.0.1:80".parse().unwrap();
-        let mut ramp = Dialer::new(target, 3, Some(10.0));
+        let mut ramp = Dialer::new(target, 3, Some(10.0), alone(3));
         assert_eq!(ramp.take(1000), Some((0, 1000)));
         assert_eq!((ramp.take(1001), ramp.next_ns(1001)), (None, Some(100_001_000)));
         assert_eq!(
             [ramp.take(1 << 40), ramp.take(1 << 40), ramp.take(1 << 40)].map(|t| t.is_some()),
             [true, true, false]
         );
-        let mut rush = Dialer::new(target, 1000, None);
+        let mut rush = Dialer::new(target, 1000, None, alone(1000));
         assert_eq!(std::iter::from_fn(|| rush.take(5)).count(), IN_PROGRESS_MAX as usize);
         assert!(rush.is_full() && !rush.all_begun());
     }
@@ -90,7 +97,9 @@ mod tests {
     #[test]
     fn sources_rotate_only_when_needed_and_only_on_loopback() {
         let source = |target: &str, clients, client| {
-            Dialer::new(target.parse().unwrap(), clients, None).source(client).map(|source| source.to_string())
+            Dialer::new(target.parse().unwrap(), clients, None, alone(clients))
+                .source(client)
+                .map(|source| source.to_string())
         };
         assert_eq!(source("127.0.0.1:80", 20_000, 19_999), None);
         assert_eq!(source("127.0.0.1:80", 40_001, 40_000).as_deref(), Some("127.0.0.3:0"));

@@ -8,10 +8,11 @@ use crate::crosscheck::{self, CONNECTIONS_MAX, Judge, Talk};
 use crate::driver::Plan;
 use crate::error::LoadError;
 use crate::ledger::{Ledger, Route};
-use crate::observer::Progress;
+use crate::observer::{Observer, Progress};
 use crate::report::{Label, Report};
 use crate::rooms::Rooms;
 use crate::scenario::RAW_SIZE_MIN;
+use crate::seat::Seat;
 use crate::traffic::Traffic;
 
 use super::{ECHO_SIZE_MAX, label, report};
@@ -52,7 +53,12 @@ fn drive<A: Judge>(common: &Common, plan: &Plan, mut talk: Talk<A>, label: Label
         pin_current_thread(cpu)?;
     }
     let mut progress = Progress::new(common.hlog.as_deref())?;
-    let outcome = crosscheck::run(plan, &mut talk, &mut progress)?;
+    let mut watcher = common.seat.as_ref().map(Seat::watcher);
+    let observer: &mut dyn Observer = match &mut watcher {
+        Some(watcher) => &mut **watcher,
+        None => &mut progress,
+    };
+    let outcome = crosscheck::run(plan, &mut talk, observer)?;
     progress.finish()?;
     Ok(report(label, plan, (NAME, outcome), Some(talk.finish())))
 }

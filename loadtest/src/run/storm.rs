@@ -100,7 +100,7 @@ pub(super) fn report_requests(
         rates: None,
         latency_us: LatencyMicros::default(),
         lag_us,
-        detail: Detail { parts, timeline: Vec::new() },
+        detail: Detail { parts, ..Detail::default() },
         generator,
         server,
         environment: Environment::here("threads"),
