@@ -36,12 +36,14 @@ pub struct Cli {
 #[allow(clippy::large_enum_variant, reason = "there is one, once")]
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a scenario and report.
+    /// Run a scenario and report: `run echo ...`, or one from a file: `run my.toml ...`, `run group500 ...`.
     Run {
         /// Which.
         #[command(subcommand)]
         scenario: Scenario,
     },
+    /// List the scenario files that come with the tool, or show one to start from.
+    Scenarios(ScenariosArgs),
     /// Check that every acknowledged message of a run stands in history exactly once.
     Audit(AuditArgs),
     /// Check what limits a run here, and what to do about it.
@@ -359,6 +361,14 @@ pub struct AuditArgs {
     /// The users of that run.
     #[arg(long, value_name = "FILE")]
     pub tokens: PathBuf,
+}
+
+/// `scenarios`.
+#[derive(Debug, Clone, Args)]
+pub struct ScenariosArgs {
+    /// Print this one.
+    #[arg(long, value_name = "NAME")]
+    pub show: Option<String>,
 }
 
 /// `doctor`.

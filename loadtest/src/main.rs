@@ -10,19 +10,33 @@ use gochat_loadtest::cli::{Cli, Command};
 use gochat_loadtest::distributed::agent::Agent;
 use gochat_loadtest::distributed::coordinator;
 use gochat_loadtest::report::Verdict;
-use gochat_loadtest::{LoadError, audit, compare, doctor, output, run};
+use gochat_loadtest::{LoadError, audit, compare, doctor, output, run, scenario_file};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match execute(Cli::parse().command) {
-        Ok(code) => code,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error}");
-            ExitCode::FAILURE
+    let cli = match scenario_file::expand(std::env::args_os().collect()).map(Cli::try_parse_from) {
+        Ok(Ok(cli)) => cli,
+        Ok(Err(error)) if error.use_stderr() => {
+            let _ = writeln!(std::io::stderr(), "{}", one_line(&error.to_string()));
+            return ExitCode::FAILURE;
         }
-    }
+        Ok(Err(help)) => help.exit(),
+        Err(error) => return failure(&error),
+    };
+    execute(cli.command).unwrap_or_else(|error| failure(&error))
+}
+
+fn failure(error: &LoadError) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "error: {error}");
+    ExitCode::FAILURE
+}
+
+/// What is wrong with the command line, without the usage that `--help` shows.
+fn one_line(error: &str) -> String {
+    let lines = error.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.take_while(|line| !line.starts_with("Usage:")).chain(["(see --help)"]).collect::<Vec<_>>().join(" ")
 }
 
 fn execute(command: Command) -> Result<ExitCode, LoadError> {
@@ -32,6 +46,14 @@ fn execute(command: Command) -> Result<ExitCode, LoadError> {
             let report = run(scenario)?;
             output::write(&report, &common)?;
             report.verdict == Verdict::Ok
+        }
+        Command::Scenarios(args) => {
+            let text = args
+                .show
+                .as_deref()
+                .map_or_else(scenario_file::list, |name| scenario_file::show(name).map(str::to_owned))?;
+            let _ = write!(std::io::stdout(), "{text}");
+            true
         }
         Command::Doctor(args) => {
             let diagnosis = doctor::run(args.connections);

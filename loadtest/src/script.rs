@@ -8,6 +8,7 @@ use toml::Table;
 
 use crate::error::LoadError;
 use crate::spread::duration;
+use crate::suggest::suggestion;
 
 mod pointer;
 mod rule;
@@ -18,7 +19,7 @@ mod variables;
 use pointer::{Pointers, Values};
 use rule::{Address, Compiler, Match};
 pub(crate) use rule::{Found, Message};
-use section::{Section, suggestion};
+use section::Section;
 pub(crate) use template::MessageParts;
 use template::{Extra, Place, Template};
 use variables::Variables;

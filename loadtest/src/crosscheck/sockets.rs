@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tungstenite::error::ProtocolError;
+use tungstenite::handshake::client::ClientHandshake;
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::protocol::frame::{CloseFrame, coding::CloseCode};
 use tungstenite::{Error, HandshakeError, Message, WebSocket};
@@ -197,16 +198,31 @@ impl Sockets {
     fn why_none(&self, plan: &Plan) -> LoadError {
         let why = self.census.endings.keys().next().cloned().unwrap_or_else(|| "no answer".to_owned());
         let target = plan.url.authority.clone();
-        match why.starts_with("HTTP") {
+        match why.starts_with("HTTP") || why.starts_with("no valid upgrade") {
             true => LoadError::Refused { target, why },
             false => LoadError::Unreachable { target, why },
         }
     }
 }
 
+/// How the opening of a connection fails.
+type Opening = HandshakeError<ClientHandshake<TcpStream>>;
+
 /// One connection, upgraded and from then on not blocking; or why there is none.
 fn open(plan: &Plan) -> Result<WebSocket<TcpStream>, String> {
-    let io = |error: std::io::Error| error.to_string();
+    loop {
+        match attempt(plan) {
+            // A machine that was suspended interrupts calls that wait; that is no answer of the server's.
+            Err(error) if is_interrupted(&error) => {}
+            Err(error) => return Err(refusal(error)),
+            Ok(socket) => return Ok(socket),
+        }
+    }
+}
+
+#[allow(clippy::result_large_err, reason = "the type of tungstenite's handshake")]
+fn attempt(plan: &Plan) -> Result<WebSocket<TcpStream>, Opening> {
+    let io = |error: std::io::Error| HandshakeError::Failure(Error::Io(error));
     let stream = TcpStream::connect_timeout(&plan.url.addr, CONNECT_MAX).map_err(io)?;
     stream.set_nodelay(true).map_err(io)?;
     stream.set_read_timeout(Some(CONNECT_MAX)).map_err(io)?;
@@ -215,7 +231,17 @@ fn open(plan: &Plan) -> Result<WebSocket<TcpStream>, String> {
         .max_message_size(Some(MESSAGE_BYTES_MAX))
         .max_frame_size(Some(MESSAGE_BYTES_MAX));
     let request = format!("ws://{}{}", plan.url.authority, plan.url.target);
-    let (socket, _) = tungstenite::client::client_with_config(request, stream, Some(config)).map_err(|e| match e {
+    let (socket, _) = tungstenite::client::client_with_config(request, stream, Some(config))?;
+    socket.get_ref().set_nonblocking(true).map_err(io)?;
+    Ok(socket)
+}
+
+fn is_interrupted(error: &Opening) -> bool {
+    matches!(error, HandshakeError::Failure(Error::Io(error)) if error.kind() == ErrorKind::Interrupted)
+}
+
+fn refusal(error: Opening) -> String {
+    match error {
         HandshakeError::Interrupted(_) => "no answer to the handshake in time".to_owned(),
         HandshakeError::Failure(Error::Http(answer)) => {
             format!(
@@ -223,14 +249,13 @@ fn open(plan: &Plan) -> Result<WebSocket<TcpStream>, String> {
                 answer.status().as_u16()
             )
         }
+        HandshakeError::Failure(Error::Io(error)) => error.to_string(),
         HandshakeError::Failure(error) => format!("no valid upgrade: {error}"),
-    })?;
-    socket.get_ref().set_nonblocking(true).map_err(io)?;
-    Ok(socket)
+    }
 }
 
 fn would_block(error: &Error) -> bool {
-    matches!(error, Error::Io(error) if error.kind() == ErrorKind::WouldBlock)
+    matches!(error, Error::Io(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted))
 }
 
 fn why(error: &Error) -> String {

@@ -150,7 +150,8 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
     pub(super) fn why_none(&self) -> LoadError {
         let why = self.census.endings.keys().next().cloned().unwrap_or_else(|| "no answer".to_owned());
         let target = self.plan.url.authority.clone();
-        match why.starts_with("HTTP") || why.starts_with("the server ") {
+        let answered = ["HTTP", "the server ", "no valid upgrade"];
+        match answered.iter().any(|start| why.starts_with(start)) {
             true => LoadError::Refused { target, why },
             false => LoadError::Unreachable { target, why },
         }
@@ -373,7 +374,9 @@ fn refusal(error: &ResponseError) -> String {
             "HTTP 429: the server limits connects; for load runs start it with --limits off".to_owned()
         }
         ResponseError::Refused(503) => "HTTP 503: the server is full, draining or not ready".to_owned(),
-        ResponseError::Refused(status) => format!("HTTP {status} instead of an upgrade"),
-        other => format!("no valid upgrade: {other}"),
+        ResponseError::Refused(status) => {
+            format!("HTTP {status} instead of an upgrade: no WebSocket is served there; check the URL and its path")
+        }
+        other => format!("no valid upgrade: {other}; check that a WebSocket server is what listens there"),
     }
 }

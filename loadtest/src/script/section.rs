@@ -6,9 +6,7 @@ use std::path::PathBuf;
 use toml::{Table, Value};
 
 use crate::error::LoadError;
-
-/// Names less alike than this are no spelling mistakes of each other.
-const ALIKE_MIN: f64 = 0.7;
+use crate::suggest::suggestion;
 
 /// One table of a file.
 #[derive(Debug)]
@@ -100,15 +98,5 @@ impl<'a> Section<'a> {
 
     fn below(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
-    }
-}
-
-/// What was probably meant, or everything there is.
-pub(super) fn suggestion(unknown: &str, known: &[&str]) -> String {
-    let alike = known.iter().map(|key| (strsim::jaro_winkler(unknown, key), *key)).max_by(|a, b| a.0.total_cmp(&b.0));
-    match alike {
-        Some((alike, key)) if alike >= ALIKE_MIN => format!("did you mean {key}?"),
-        Some(_) => format!("there are {}", known.join(", ")),
-        None => "there are none".to_owned(),
     }
 }

@@ -5,9 +5,10 @@ use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::section::{Section, suggestion};
+use super::section::Section;
 use crate::error::LoadError;
 use crate::message::mix;
+use crate::suggest::suggestion;
 
 const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz012345";
 const RANDOM_MAX: u32 = 4096;

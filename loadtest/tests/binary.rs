@@ -1,0 +1,168 @@
+//! The binary itself: what a user gets wrong is one line on stderr that says what to do, nothing on stdout, and exit code 1.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Output};
+use std::thread;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_gochat-loadtest");
+
+/// An HTTP server that answers everything with `status` and is no WebSocket server.
+fn answering(status: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes());
+        }
+    });
+    addr
+}
+
+/// A WebSocket server that sends everything back.
+fn echo_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            thread::spawn(move || {
+                let mut socket = tungstenite::accept(stream.unwrap()).unwrap();
+                while let Ok(message) = socket.read() {
+                    if message.is_text() && socket.send(message).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    addr
+}
+
+/// A port where nobody listens.
+fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn check(line: &str, output: &Output, wanted: &[&str]) {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!((output.status.code(), &*out), (Some(1), ""), "{line}: {err}");
+    let errors: Vec<&str> = err.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{line}: {err}");
+    assert_eq!(err.lines().last(), errors.first().copied(), "{line}: the error is the last line\n{err}");
+    for part in wanted {
+        assert!(errors[0].contains(part), "{line}: no {part:?} in {err}");
+    }
+}
+
+fn rejected(line: &str, wanted: &[&str]) {
+    check(line, &Command::new(BINARY).args(line.split_whitespace()).output().unwrap(), wanted);
+}
+
+#[test]
+fn a_server_that_is_not_there() {
+    let addr = nobody();
+    rejected(&format!("run echo --url ws://{addr}/"), &["cannot reach", &addr.to_string(), "is the server running"]);
+}
+
+#[test]
+fn a_server_that_speaks_no_websocket() {
+    let run = |status| format!("run echo --url ws://{}/ --connections 2", answering(status));
+    rejected(&run("200 OK"), &["HTTP 200 instead of an upgrade", "check the URL and its path"]);
+    rejected(&run("404 Not Found"), &["HTTP 404", "check the path of the URL"]);
+    rejected(&run("401 Unauthorized"), &["HTTP 401", "access token", "mint new ones"]);
+    // Something that speaks first, and not HTTP.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.write_all(b"220 mail.example.org ESMTP ready\r\n\r\n");
+            let _ = stream.read(&mut [0; 1024]);
+        }
+    });
+    let wanted = ["no valid upgrade", "check that a WebSocket server is what listens there"];
+    rejected(&format!("run echo --url ws://{addr}/ --connections 2"), &wanted);
+}
+
+#[test]
+fn too_few_file_descriptors() {
+    let line = format!("run connect --url ws://{}/ --connections 500", nobody());
+    let command = format!("ulimit -n 100 && exec '{BINARY}' {line}");
+    let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+    check(&line, &output, &["500 connections need 564 file descriptors", "the limit is 100", "ulimit -n 564"]);
+}
+
+#[test]
+fn flags_that_are_wrong() {
+    let url = format!("--url ws://{}/", nobody());
+    rejected(&format!("run echo {url} --payload smoke"), &["'smoke'", "--payload", "text, binary", "--help"]);
+    rejected(&format!("run echo {url} --reactor kqueue"), &["'kqueue'", "--reactor"]);
+    rejected(&format!("run echo {url} --duration 10"), &["'10'", "--duration", "needs a unit"]);
+    rejected(&format!("run echo {url} --rate 5 --in-flight 6"), &["--rate", "cannot be used with", "--in-flight"]);
+    rejected(&format!("run echo {url} --colour"), &["--colour", "--help"]);
+    rejected("run echo", &["--url", "required"]);
+    rejected(&format!("run echo {url} --threshold mesages.lost==0"), &["mesages.lost", "the nearest is messages.lost"]);
+    rejected("run everything", &["no scenario \"everything\"", "gochat-loadtest scenarios"]);
+    rejected("run grup", &["did you mean group?"]);
+    rejected("scenarios --show echo-opne", &["did you mean echo-open?"]);
+}
+
+#[test]
+fn scenario_files_that_are_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("my.toml");
+    let line = format!("run {} --url ws://{}/", path.display(), nobody());
+    rejected(&line, &["my.toml", "No such file"]);
+    fs::write(&path, "scenario = \"echo\"\n\nconections = 5\n").unwrap();
+    rejected(&line, &["my.toml: line 3: conections", "did you mean connections?"]);
+    fs::write(&path, "scenario = \"echo\"\nrate = \"fast\"\n").unwrap();
+    rejected(&line, &["'fast'", "--rate"]);
+}
+
+#[test]
+fn a_missed_threshold_is_exit_code_2() {
+    let addr = echo_server();
+    let run = |bound: &str| {
+        let line = format!("run echo --url ws://{addr}/ --connections 2 --duration 300ms --warmup 0s --rate 100");
+        let output = Command::new(BINARY).args(line.split(' ')).args(["--threshold", bound]).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, out) = run("messages.sent < 5");
+    assert!(code == Some(2) && out.contains("threshold missed: messages.sent < 5, it is 30"), "{code:?} {out}");
+    let (code, out) = run("messages.sent == 30");
+    // A generator that had no CPU makes a run invalid, whatever the threshold.
+    assert!(code == Some(0) || out.starts_with("INVALID"), "{code:?} {out}");
+    assert!(!out.contains("threshold missed"), "{out}");
+}
+
+#[test]
+fn the_files_that_come_with_the_tool_are_listed_and_shown() {
+    let output = |args: &[&str]| String::from_utf8(Command::new(BINARY).args(args).output().unwrap().stdout).unwrap();
+    assert!(output(&["scenarios"]).contains("group500"));
+    assert!(output(&["scenarios", "--show", "group500"]).contains("scenario = \"group\""));
+}
+
+#[test]
+fn files_of_tokens_that_are_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokens.csv");
+    let name = path.display().to_string();
+    let line = format!("run connect --protocol gochat --connections 2 --url http://{} --tokens {name}", nobody());
+    rejected(&line, &[&name, "No such file"]);
+    fs::write(&path, "1,a,t\n2,b\n").unwrap();
+    rejected(&line, &[&name, "line 2 is not user_id,username,access_token"]);
+    fs::write(&path, "1,a,t\n").unwrap();
+    rejected(&line, &[&name, "1 users and the run needs 2", "gochat user mint --count 2"]);
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for flag in ["--help", "--version"] {
+        let output = Command::new(BINARY).arg(flag).output().unwrap();
+        assert!(output.status.success() && !output.stdout.is_empty() && output.stderr.is_empty(), "{flag}");
+    }
+}
