@@ -48,6 +48,11 @@ const WHOLE: &[&str] = &[
     "publish",
 ];
 const STEP: &[&str] = &["send", "expect"];
+const ANSWER: &[&str] = &["to", "value", "send"];
+const HEARTBEAT: &[&str] = &["every", "send"];
+const REFUSAL: &[&str] = &["match", "id", "code"];
+const ECHO: &[&str] = &["connect", "send", "number_from", "delivery"];
+const PUBLISH: &[&str] = &["connect", "send", "number_from", "sender_receives", "acknowledgement", "delivery"];
 const DELIVERY: &[&str] = &["match", "id", "content", "sequence", "redelivered"];
 const ACKNOWLEDGEMENT: &[&str] = &["match", "id", "sequence"];
 
@@ -344,7 +349,8 @@ impl Script {
 
     /// One message. JSON begins at the first `{` or `[`; a message without any is text.
     fn message<'a>(&self, text: &'a str) -> Option<Message<'a>> {
-        let json = text.find(['{', '[']).filter(|_| !self.pointers.is_empty()).and_then(|at| text.get(at..));
+        let begin = if self.pointers.is_empty() { None } else { text.find(['{', '[']) };
+        let json = begin.and_then(|at| text.get(at..));
         let values = json.map_or(Some(Values::default()), |json| self.pointers.read(json))?;
         Some(Message { text, values })
     }
@@ -419,7 +425,7 @@ fn steps(section: &Section<'_>, compiler: &mut Compiler<'_>) -> Result<Vec<Step>
 
 fn answers(whole: &Section<'_>, compiler: &mut Compiler<'_>) -> Result<Vec<Answer>, LoadError> {
     let mut answers = Vec::new();
-    for section in whole.tables("answer", &["to", "value", "send"])? {
+    for section in whole.tables("answer", ANSWER)? {
         let to = compiler.rule(&section, "to")?;
         let value = compiler.address(&section, "value")?;
         answers.push(Answer { to, value, send: compiler.needed_template(&section, "send", Place::Answer)? });
@@ -428,7 +434,7 @@ fn answers(whole: &Section<'_>, compiler: &mut Compiler<'_>) -> Result<Vec<Answe
 }
 
 fn heartbeat(whole: &Section<'_>, compiler: &Compiler<'_>) -> Result<Option<(Duration, Template)>, LoadError> {
-    let Some(section) = whole.table("heartbeat", &["every", "send"])? else { return Ok(None) };
+    let Some(section) = whole.table("heartbeat", HEARTBEAT)? else { return Ok(None) };
     let every = duration(section.needed_text("every")?).map_err(|why| section.error("every", &why))?;
     if every < Duration::from_millis(10) {
         return Err(section.error("every", "it must be at least 10ms"));
@@ -437,7 +443,7 @@ fn heartbeat(whole: &Section<'_>, compiler: &Compiler<'_>) -> Result<Option<(Dur
 }
 
 fn refusal(whole: &Section<'_>, compiler: &mut Compiler<'_>) -> Result<Option<Refusal>, LoadError> {
-    let Some(section) = whole.table("refusal", &["match", "id", "code"])? else { return Ok(None) };
+    let Some(section) = whole.table("refusal", REFUSAL)? else { return Ok(None) };
     let rule = compiler.rule(&section, "match")?;
     let (id, code) = (compiler.address(&section, "id")?, compiler.address(&section, "code")?);
     Ok(Some(Refusal { rule, id, code }))
@@ -449,11 +455,9 @@ fn exchange(
     purpose: Purpose,
     compiler: &mut Compiler<'_>,
 ) -> Result<Option<(Vec<Step>, Exchange)>, LoadError> {
-    let (key, known): (_, &[&str]) = match purpose {
-        Purpose::Publish => {
-            ("publish", &["connect", "send", "number_from", "sender_receives", "acknowledgement", "delivery"])
-        }
-        Purpose::Echo | Purpose::Connect => ("echo", &["connect", "send", "number_from", "delivery"]),
+    let (key, known) = match purpose {
+        Purpose::Publish => ("publish", PUBLISH),
+        Purpose::Echo | Purpose::Connect => ("echo", ECHO),
     };
     let Some(section) = whole.table(key, known)? else { return Ok(None) };
     let steps = steps(&section, compiler)?;

@@ -32,7 +32,8 @@ pub(super) fn echo(args: &EchoArgs) -> Result<Report, LoadError> {
     let plan = plan(&args.common, args.connections, args.load.warmup, args.load.measured())?;
     let setup = setup(&args.script, &plan, Purpose::Echo, args.load.load(), args.size.clone())?;
     let mut driver = Scripted::echo(setup);
-    let ran = drive(&args.common, &plan, &mut driver, args.size.max() + AROUND)?;
+    let ran =
+        drive(&args.common, &plan, &mut driver, args.size.max() + AROUND).map_err(|error| driver.explain(error))?;
     let label = label("echo", PROTOCOL, Some(&args.load.load()), Some(&args.size));
     Ok(report(label, &plan, ran, Some(driver.finish())))
 }
@@ -41,7 +42,7 @@ pub(super) fn echo(args: &EchoArgs) -> Result<Report, LoadError> {
 pub(super) fn connect(args: &ConnectArgs, plan: Plan) -> Result<Report, LoadError> {
     let setup = setup(&args.script, &plan, Purpose::Connect, Load::closed(1), Sizes::from(0))?;
     let mut driver = Scripted::idle(setup);
-    let ran = drive(&args.common, &plan, &mut driver, 0)?;
+    let ran = drive(&args.common, &plan, &mut driver, 0).map_err(|error| driver.explain(error))?;
     Ok(report(label("connect", PROTOCOL, None, None), &plan, ran, None))
 }
 
@@ -57,7 +58,8 @@ pub(super) fn publish(args: &PublishArgs, plan: Plan) -> Result<Report, LoadErro
         return Err(LoadError::Arguments(why.to_owned()));
     }
     let mut driver = Scripted::publish(setup, args.publishers);
-    let ran = drive(&args.common, &plan, &mut driver, args.size.max() + AROUND)?;
+    let ran =
+        drive(&args.common, &plan, &mut driver, args.size.max() + AROUND).map_err(|error| driver.explain(error))?;
     Ok(report(label("publish", PROTOCOL, Some(&args.load.load()), Some(&args.size)), &plan, ran, Some(driver.finish())))
 }
 

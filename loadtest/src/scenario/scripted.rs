@@ -8,8 +8,9 @@ use gochat_ws::Opcode;
 
 use crate::audience::{Arrival, Reach};
 use crate::driver::{Driver, Incoming, UpgradeRequest};
+use crate::error::LoadError;
 use crate::ledger::{Delivery, First, Ledger, Route};
-use crate::message::{Key, NUMBERS_MAX, Pattern, parse_id};
+use crate::message::{ID_BYTES, Key, NUMBERS_MAX, Pattern, parse_id};
 use crate::outbound::{Outbound, State};
 use crate::profile::Profile;
 use crate::rooms::Rooms;
@@ -113,6 +114,8 @@ struct Talk<A> {
     steps: Vec<u8>,
     payload: Vec<u8>,
     errors: BTreeMap<String, u64>,
+    /// Messages that the description says nothing about: how many, and the first.
+    strange: (u64, String),
     /// Microseconds from 1970 to the beginning of the run's clock.
     epoch_us: u64,
 }
@@ -156,6 +159,7 @@ impl<A: Book> Scripted<A> {
                 steps: vec![0; if waits { setup.clients as usize } else { 0 }],
                 payload: Vec::with_capacity(512),
                 errors: BTreeMap::new(),
+                strange: (0, String::new()),
                 epoch_us: 0,
             },
             script: setup.script,
@@ -165,8 +169,28 @@ impl<A: Book> Scripted<A> {
     }
 
     pub(crate) fn finish(self) -> Measured {
+        let acknowledges = self.script.acknowledges();
         let remarks = self.talk.errors.into_iter().map(|(error, count)| format!("{count} × {error}")).collect();
-        self.talk.traffic.finish(remarks)
+        let mut measured = self.talk.traffic.finish(remarks);
+        let (count, first) = self.talk.strange;
+        let nothing = measured.messages.delivered == 0 || (acknowledges && measured.messages.acked == 0);
+        if nothing && count > 0 {
+            measured
+                .remarks
+                .push(format!("{count} incoming messages match nothing in the description, such as {first}"));
+        }
+        measured
+    }
+
+    /// Adds what the server said instead to an error of a run in which no connection became ready.
+    pub(crate) fn explain(&self, error: LoadError) -> LoadError {
+        match (error, &self.talk.strange) {
+            (LoadError::Unreachable { target, why }, (1.., first)) => LoadError::Refused {
+                target,
+                why: format!("{why}; no step of the description expects what the server said: {first}"),
+            },
+            (error, _) => error,
+        }
     }
 }
 
@@ -242,8 +266,7 @@ impl<A: Book> Talk<A> {
                     }
                     return;
                 };
-                let pattern = self.pattern.content(key);
-                let intact = content.is_none_or(|it| matches!(it, Found::Text(text) if text.as_bytes() == pattern));
+                let intact = self.is_intact(key, content);
                 let delivery = Delivery { client, key, seq: sequence, intact, redelivered };
                 let was_new = self.delivered(delivery, now_ns) || !intact;
                 let is_answer = self.is_echo || (key.client() == client && !script.acknowledges());
@@ -251,8 +274,24 @@ impl<A: Book> Talk<A> {
                     self.answered(script, out, client, now_ns);
                 }
             }
-            Meaning::Nothing => {}
+            Meaning::Nothing => self.wonder(message),
         }
+    }
+
+    fn wonder(&mut self, message: &Message<'_>) {
+        if self.strange.0 == 0 {
+            self.strange.1 = message.shown();
+        }
+        self.strange.0 += 1;
+    }
+
+    /// Whether a message says what its key stands for; some protocols have no place for the id but in the text.
+    fn is_intact(&self, key: Key, content: Option<Found<'_>>) -> bool {
+        let Some(content) = content else { return true };
+        let Found::Text(text) = content else { return false };
+        let pattern = self.pattern.content(key);
+        let behind_id = text.get(ID_BYTES..).map(str::as_bytes);
+        text.as_bytes() == pattern || (self.key(content) == Some(key) && behind_id == Some(pattern))
     }
 
     fn delivered(&mut self, delivery: Delivery, now_ns: u64) -> bool {
@@ -281,10 +320,10 @@ impl<A: Book> Talk<A> {
         }
     }
 
-    /// The message of this run that an id names.
+    /// The message of this run that an id names; more may stand behind it.
     fn key(&self, id: Found<'_>) -> Option<Key> {
         match id {
-            Found::Text(text) => parse_id(self.run, text),
+            Found::Text(text) => parse_id(self.run, text.get(..ID_BYTES)?),
             Found::Absent | Found::Number(_) | Found::Bool(_) | Found::Other => None,
         }
     }

@@ -9,7 +9,9 @@ use super::template::{Place, Template};
 use super::variables::Variables;
 use crate::error::LoadError;
 
-const MATCH_KEYS: &[&str] = &["text", "prefix", "has", "where"];
+/// Characters of a message that people are shown.
+const SHOWN_CHARS: usize = 100;
+pub(super) const MATCH_KEYS: &[&str] = &["text", "prefix", "has", "where"];
 
 /// One incoming message.
 #[derive(Debug)]
@@ -17,6 +19,17 @@ pub(crate) struct Message<'a> {
     /// As it arrived; empty for one of a JSON list.
     pub(super) text: &'a str,
     pub(super) values: Values<'a>,
+}
+
+impl Message<'_> {
+    /// Its beginning, for people.
+    pub(crate) fn shown(&self) -> String {
+        match self.text.char_indices().nth(SHOWN_CHARS) {
+            _ if self.text.is_empty() => "a message of a list".to_owned(),
+            Some((end, _)) => format!("{:?}…", self.text.get(..end).unwrap_or_default()),
+            None => format!("{:?}", self.text),
+        }
+    }
 }
 
 /// Something found in a message.
@@ -61,16 +74,21 @@ pub(super) enum Address {
     Body,
     /// The digits right after the rule's prefix.
     Digits,
+    /// After the first such text, up to a line's end or a NUL at the end.
+    After(String),
 }
 
 impl Address {
     fn compile(text: &str, pointers: &mut Pointers) -> Result<Address, String> {
         match text.split_once(':') {
             Some(("header", name)) if !name.is_empty() => Ok(Address::Header(name.to_owned())),
+            Some(("after", text)) if !text.is_empty() => Ok(Address::After(text.to_owned())),
             _ if text == "body" => Ok(Address::Body),
             _ if text == "digits" => Ok(Address::Digits),
             _ if text.is_empty() || text.starts_with('/') => Ok(Address::Json(pointers.add(text)?)),
-            _ => Err(format!("{text:?} must be a JSON pointer such as /data/id, header:NAME, body or digits")),
+            _ => Err(format!(
+                "{text:?} must be a JSON pointer such as /data/id, header:NAME, body, digits or after:TEXT"
+            )),
         }
     }
 
@@ -87,6 +105,9 @@ impl Address {
             }
             Address::Header(name) => header(message.text, name),
             Address::Body => body(message.text),
+            Address::After(start) => {
+                message.text.split_once(start.as_str()).map(|(_, rest)| rest.trim_end_matches(['\r', '\n', '\0']))
+            }
             Address::Digits => message.text.strip_prefix(prefix).and_then(|rest| {
                 let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
                 rest.get(..digits).filter(|digits| !digits.is_empty())
@@ -241,12 +262,15 @@ mod tests {
         let message = Message { text: "4317[\"ok\"]", values: Values::default() };
         assert_eq!(found("digits", &message, "43").number(), Some(17));
         assert_eq!(found("digits", &message, "4317"), Found::Absent);
+        let message = Message { text: ":me!u@h PRIVMSG #room :a b\r\n", values: Values::default() };
+        assert_eq!(found("after: PRIVMSG #room :", &message, ""), Found::Text("a b"));
+        assert_eq!(found("after: PRIVMSG #other :", &message, ""), Found::Absent);
         assert_eq!(found("body", &message, ""), Found::Absent);
     }
 
     #[test]
     fn addresses_that_are_none_say_what_may_stand_there() {
-        for bad in ["id", "header:", "Header:x", "data.id"] {
+        for bad in ["id", "header:", "Header:x", "data.id", "after:"] {
             assert!(Address::compile(bad, &mut Pointers::new()).unwrap_err().contains("JSON pointer such as"), "{bad}");
         }
     }

@@ -132,6 +132,21 @@ fn mistakes_name_file_and_key_and_say_what_to_do() {
 }
 
 #[test]
+fn the_page_names_every_key_and_its_example_is_good() {
+    let page = include_str!("../../../docs/loadtest-scripts.md");
+    let places = [WHOLE, STEP, DELIVERY, ACKNOWLEDGEMENT, ANSWER, HEARTBEAT, REFUSAL, ECHO, PUBLISH, rule::MATCH_KEYS];
+    for key in places.concat() {
+        let ways = [format!("`{key}`"), format!("`[{key}]`"), format!("`[[{key}]]`"), format!(".{key}`")];
+        assert!(ways.iter().any(|way| page.contains(way)), "{key}");
+    }
+    let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("tokens.csv"), "token\nx\n").unwrap();
+    let script = Script::parse("page", example, dir.path(), &[], Purpose::Publish, 1).unwrap();
+    assert_eq!(script.headers(0), [("Authorization".to_owned(), "Bearer x".to_owned())]);
+}
+
+#[test]
 fn columns_have_a_row_for_each_connection() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("t.csv");

@@ -28,9 +28,18 @@ fn run(scenario: &str, at: usize, fault: Fault, flags: &str) -> Report {
     .unwrap()
 }
 
+/// Tests all descriptions at once: most of a run's time is waiting.
+fn for_all(test: impl Fn(usize, &str) + Sync) {
+    std::thread::scope(|scope| {
+        let test = &test;
+        let runs: Vec<_> = (0..ALL.len()).map(|at| scope.spawn(move || test(at, ALL[at].0))).collect();
+        runs.into_iter().for_each(|run| run.join().unwrap());
+    });
+}
+
 #[test]
 fn good_servers_echo_everything() {
-    for (at, (name, ..)) in ALL.iter().enumerate() {
+    for_all(|at, name| {
         for flags in ["--rate 200", "--in-flight 3", "--rate 200 --reactor epoll"] {
             let report = run("echo", at, Fault::None, flags);
             let seen = report.messages.unwrap();
@@ -39,47 +48,41 @@ fn good_servers_echo_everything() {
             assert_ne!(report.verdict, Verdict::Failed, "{name} {flags}\n{report}");
             assert!(seen.sent > 10 && report.latency_us.rtt.is_some(), "{name} {flags}\n{report}");
         }
-    }
+    });
 }
 
 #[test]
 fn good_servers_deliver_and_acknowledge_everything() {
-    for (at, (name, _, _, hears_itself)) in ALL.iter().enumerate() {
+    for_all(|at, name| {
         for flags in ["--publishers 2 --rate 200", "--publishers 3 --in-flight 2"] {
             let report = run("publish", at, Fault::None, flags);
             let seen = report.messages.unwrap();
-            let receivers = (CLIENTS - usize::from(!hears_itself)) as u64;
+            let receivers = (CLIENTS - usize::from(!ALL[at].3)) as u64;
             let wanted =
                 Messages { sent: seen.sent, acked: seen.sent, delivered: receivers * seen.sent, ..Messages::default() };
             assert_eq!(seen, wanted, "{name} {flags}\n{report}");
             assert_ne!(report.verdict, Verdict::Failed, "{name} {flags}\n{report}");
             assert!(seen.sent > 10 && report.latency_us.fanout_last.is_some() && report.latency_us.ack.is_some());
         }
-    }
+    });
 }
 
 #[test]
 fn a_planted_loss_and_a_planted_duplicate_are_found() {
-    // A run that misses a message waits for it; the four wait together.
-    std::thread::scope(|scope| {
-        let runs: Vec<_> = (0..ALL.len()).map(|at| scope.spawn(move || planted_faults_are_found(at))).collect();
-        runs.into_iter().for_each(|run| run.join().unwrap());
-    });
-}
-
-fn planted_faults_are_found(at: usize) {
     let none = Messages::default();
-    for scenario in ["echo", "publish"] {
-        for (fault, wanted) in
-            [(Fault::Drop, Messages { lost: 1, ..none }), (Fault::Duplicate, Messages { duplicated: 1, ..none })]
-        {
-            let report = run(scenario, at, fault, "--rate 200");
-            let seen = report.messages.unwrap();
-            let told = format!("{} {scenario} {fault:?}\n{report}", ALL[at].0);
-            assert_eq!(Messages { sent: 0, acked: 0, delivered: 0, ..seen }, wanted, "{told}");
-            assert_eq!(report.verdict, Verdict::Failed, "{told}");
+    for_all(|at, name| {
+        for scenario in ["echo", "publish"] {
+            for (fault, wanted) in
+                [(Fault::Drop, Messages { lost: 1, ..none }), (Fault::Duplicate, Messages { duplicated: 1, ..none })]
+            {
+                let report = run(scenario, at, fault, "--rate 200");
+                let seen = report.messages.unwrap();
+                let told = format!("{name} {scenario} {fault:?}\n{report}");
+                assert_eq!(Messages { sent: 0, acked: 0, delivered: 0, ..seen }, wanted, "{told}");
+                assert_eq!(report.verdict, Verdict::Failed, "{told}");
+            }
         }
-    }
+    });
 }
 
 #[test]

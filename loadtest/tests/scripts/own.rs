@@ -69,6 +69,30 @@ sequence = "/seq"
 redelivered = "/again"
 "#;
 
+/// Lines of text: what one says, all hear.
+const LINES: Protocol = Protocol {
+    target: "/",
+    subprotocol: None,
+    greeting: Some("WELCOME\r\n"),
+    heard: |room, me, line| match line.split_once(' ') {
+        Some(("SAY", text)) => room.publish("all", None, &format!(":{me} SAID {text}\r\n")),
+        _ => room.join(me, "all"),
+    },
+};
+
+const LINES_DESCRIPTION: &str = r#"
+[[connect]]
+send = "JOIN"
+expect = { prefix = "WELCOME" }
+[publish]
+send = "SAY ${id}${content}"
+sender_receives = true
+[publish.delivery]
+match = { prefix = ":", has = ["after: SAID "] }
+id = "after: SAID "
+content = "after: SAID "
+"#;
+
 fn write(folder: &Path, description: &str) -> String {
     std::fs::write(folder.join("tokens.csv"), "user,token\na,t-one\nb,t-two\nc,t-three\n").unwrap();
     let file = folder.join("mine.toml");
@@ -113,6 +137,41 @@ fn sequence_numbers_and_marked_redeliveries_are_judged() {
         ..Messages::default()
     };
     assert_eq!(seen, wanted, "{report}");
+}
+
+#[test]
+fn an_id_may_stand_in_the_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), LINES_DESCRIPTION);
+    for (fault, lost) in [(Fault::None, 0), (Fault::Drop, 1)] {
+        let (addr, _) = serve(&LINES, fault);
+        let line = format!(
+            "run publish --protocol script --script {file} --url ws://{addr}/ --connections 3 --publishers 2 \
+             --rate 200 --duration 200ms --warmup 100ms --drain 500ms"
+        );
+        let report = load(&line).unwrap();
+        let seen = report.messages.unwrap();
+        let wanted = Messages { sent: seen.sent, delivered: 3 * seen.sent - lost, lost, ..Messages::default() };
+        assert_eq!(seen, wanted, "{report}");
+    }
+}
+
+#[test]
+fn who_writes_a_description_sees_what_it_does_not_cover() {
+    let folder = tempfile::tempdir().unwrap();
+    let (addr, _) = serve(&LINES, Fault::None);
+    let run = |from: &str, to: &str| {
+        let file = write(folder.path(), &LINES_DESCRIPTION.replace(from, to));
+        load(&format!(
+            "run publish --protocol script --script {file} --url ws://{addr}/ --connections 2 --rate 100 \
+             --duration 100ms --warmup 50ms --drain 100ms"
+        ))
+    };
+    let report = run("prefix = \":\"", "prefix = \";\"").unwrap();
+    let told = |why: &String| why.contains("match nothing in the description, such as \":") && why.contains("SAID lt");
+    assert!(report.verdict == Verdict::Failed && report.reasons.iter().any(told), "{report}");
+    let said = run("prefix = \"WELCOME\"", "prefix = \"HELLO\"").unwrap_err().to_string();
+    assert!(said.contains("expects what the server said: \"WELCOME\\r\\n\""), "{said}");
 }
 
 #[test]
