@@ -10,8 +10,20 @@ use crate::error::LoadError;
 use crate::tokens;
 
 /// Flags that each agent gets anew, or that are the coordinator's own business; all take a value.
-const REPLACED: [&str; 10] =
-    ["--connections", "--pairs", "--groups", "--rate", "--ramp", "--tokens", "--json", "--csv", "--html", "--hlog"];
+const REPLACED: [&str; 12] = [
+    "--connections",
+    "--pairs",
+    "--groups",
+    "--rate",
+    "--phases",
+    "--ramp",
+    "--tokens",
+    "--threshold",
+    "--json",
+    "--csv",
+    "--html",
+    "--hlog",
+];
 
 /// What is divided, and what goes with it.
 struct Whole<'a> {
