@@ -211,7 +211,7 @@ pub struct EchoArgs {
 pub enum Client {
     /// The gateway's reactors and frames.
     Engine,
-    /// The tungstenite crate over polled sockets; raw protocols only.
+    /// The tungstenite crate over sockets of the standard library; raw protocols only.
     Tungstenite,
 }
 

@@ -1,4 +1,4 @@
-//! A second generator, to check the engine against: tungstenite's frames over blocking and polled sockets of the system,
+//! A second generator, to check the engine against: tungstenite's frames over sockets of the standard library,
 //! with clock reads of its own. Shares the schedule, the account and the report with the engine, and no socket or frame.
 
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ mod talk;
 use sockets::Sockets;
 pub(crate) use talk::{Judge, Talk};
 
-/// Connections it can hold: it asks the kernel about each of them in every turn.
+/// Connections it can hold: they are opened one after another.
 pub(crate) const CONNECTIONS_MAX: u32 = 2000;
 /// What is still waited for when every message is accounted for: late duplicates.
 const SETTLE: Duration = Duration::from_millis(200);

@@ -1,4 +1,4 @@
-//! The connections of the second generator: opened one after another, then asked about together. Owns the sockets and
+//! The connections of the second generator: opened one after another, then watched together. Owns the sockets and
 //! how they ended; what messages mean is not its business.
 
 use std::io::ErrorKind;
@@ -6,7 +6,11 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
 use tungstenite::error::ProtocolError;
 use tungstenite::handshake::client::ClientHandshake;
 use tungstenite::protocol::WebSocketConfig;
@@ -24,6 +28,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 const HOPELESS: u32 = 8;
 /// The longest message accepted from a server.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// Connections heard of at once.
+const EVENTS_MAX: usize = 256;
 /// tungstenite allocates this much for each connection.
 const READ_BYTES: usize = 8 * 1024;
 
@@ -31,8 +37,10 @@ const READ_BYTES: usize = 8 * 1024;
 struct Line {
     /// `None`: never was, or is over.
     socket: Option<WebSocket<TcpStream>>,
-    /// Something may wait to be written.
+    /// Something may wait to be written: it stands in the list of those.
     dirty: bool,
+    /// The kernel did not take all; it tells when it takes more.
+    full: bool,
     /// Our close frame is sent.
     leaving: bool,
 }
@@ -40,6 +48,10 @@ struct Line {
 /// All connections.
 pub(super) struct Sockets {
     lines: Vec<Line>,
+    epoll: OwnedFd,
+    /// What the last wait brought.
+    events: Vec<Event>,
+    dirty: Vec<u32>,
     pub(super) census: Census,
     /// Ready for messages now.
     alive: u32,
@@ -48,7 +60,14 @@ pub(super) struct Sockets {
 impl Sockets {
     /// Opens all connections, or as many as the server takes.
     pub(super) fn connect(plan: &Plan, epoch: Instant) -> Result<Sockets, LoadError> {
-        let mut sockets = Sockets { lines: Vec::new(), census: Census::default(), alive: 0 };
+        let mut sockets = Sockets {
+            lines: Vec::new(),
+            epoll: epoll::create(CreateFlags::CLOEXEC).map_err(|e| broken("epoll_create1", e))?,
+            events: Vec::with_capacity(EVENTS_MAX),
+            dirty: Vec::new(),
+            census: Census::default(),
+            alive: 0,
+        };
         sockets.census.connections.target = plan.clients;
         let first_ns = elapsed_ns(epoch);
         for client in 0..plan.clients {
@@ -58,7 +77,12 @@ impl Sockets {
                 thread::sleep(Duration::from_nanos(due_ns.saturating_sub(intended_ns)));
                 intended_ns = due_ns;
             }
-            let socket = match open(plan) {
+            let watched = open(plan).and_then(|socket| {
+                let data = EventData::new_u64(client.into());
+                let asked = epoll::add(&sockets.epoll, socket.get_ref(), data, EventFlags::IN);
+                asked.map(|()| socket).map_err(|e| e.to_string())
+            });
+            let socket = match watched {
                 Ok(socket) => {
                     sockets.census.connections.established += 1;
                     sockets.census.latency.record(elapsed_ns(epoch).saturating_sub(intended_ns));
@@ -71,7 +95,7 @@ impl Sockets {
                     None
                 }
             };
-            sockets.lines.push(Line { socket, dirty: false, leaving: false });
+            sockets.lines.push(Line { socket, dirty: false, full: false, leaving: false });
             let so_far = sockets.census.connections;
             if so_far.established == 0 && so_far.refused >= HOPELESS.min(plan.clients) {
                 return Err(sockets.why_none(plan));
@@ -98,48 +122,67 @@ impl Sockets {
     pub(super) fn queue(&mut self, client: u32, message: Message) {
         let Some(line) = self.lines.get_mut(client as usize) else { return };
         let Some(socket) = &mut line.socket else { return };
-        line.dirty = true;
         match socket.write(message) {
             Err(error) if !would_block(&error) => self.end(client, &why(&error)),
-            _ => {}
+            _ => self.soil(client),
         }
     }
 
-    /// Writes what is queued, as far as the kernel takes it.
+    /// Writes what is queued, as far as the kernel takes it; asks to be told when it takes more.
     pub(super) fn flush(&mut self) {
-        for client in 0..self.lines.len() as u32 {
-            let Some(line) = self.lines.get_mut(client as usize).filter(|line| line.dirty) else { continue };
+        for client in std::mem::take(&mut self.dirty) {
+            let Some(line) = self.lines.get_mut(client as usize) else { continue };
+            line.dirty = false;
             let Some(socket) = &mut line.socket else { continue };
-            match socket.flush() {
-                Ok(()) => line.dirty = false,
-                Err(error) if would_block(&error) => {}
-                Err(error) => self.end(client, &why(&error)),
+            let full = match socket.flush() {
+                Ok(()) => false,
+                Err(error) if would_block(&error) => true,
+                Err(error) => {
+                    self.end(client, &why(&error));
+                    continue;
+                }
+            };
+            if full != line.full {
+                line.full = full;
+                let interest = if full { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+                let asked = epoll::modify(&self.epoll, socket.get_ref(), EventData::new_u64(client.into()), interest);
+                if let Err(error) = asked {
+                    self.end(client, &error.to_string());
+                }
             }
         }
     }
 
-    /// Waits until a connection can be read, or one can be written that has something to write, or `wait` has passed.
-    /// Gives those that can be read.
-    pub(super) fn wait(&self, wait: Duration) -> Result<Vec<u32>, LoadError> {
-        let (mut clients, mut asked) = (Vec::new(), Vec::new());
-        for (client, line) in self.lines.iter().enumerate() {
-            if let Some(socket) = &line.socket {
-                let write = if line.dirty { PollFlags::OUT } else { PollFlags::empty() };
-                asked.push(PollFd::new(socket.get_ref(), PollFlags::IN | write));
-                clients.push(client as u32);
-            }
-        }
+    /// Waits until something arrives, the kernel takes more of what could not be written, or `wait` has passed. Gives the
+    /// clients that something happened to.
+    pub(super) fn wait(&mut self, wait: Duration) -> Result<Vec<u32>, LoadError> {
+        // epoll counts in milliseconds, poll in nanoseconds.
         let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
+        let mut asked = [PollFd::new(&self.epoll, PollFlags::IN)];
         match poll(&mut asked, Some(&timeout)) {
+            Ok(0) => return Ok(Vec::new()),
             Ok(_) => {}
-            Err(error) if error == rustix::io::Errno::INTR => return Ok(Vec::new()),
-            Err(error) => return Err(LoadError::Arguments(format!("poll() failed: {error}"))),
+            Err(error) if error == Errno::INTR => return Ok(Vec::new()),
+            Err(error) => return Err(broken("poll", error)),
         }
-        let readable = |(client, fd): (u32, PollFd<'_>)| {
-            let other = fd.revents() - PollFlags::OUT;
-            (!other.is_empty()).then_some(client)
-        };
-        Ok(clients.into_iter().zip(asked).filter_map(readable).collect())
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        self.events.clear();
+        epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&now)).map_err(|e| broken("epoll_wait", e))?;
+        let clients: Vec<u32> = self.events.iter().map(|event| event.data.u64() as u32).collect();
+        clients.iter().for_each(|client| {
+            if self.lines.get(*client as usize).is_some_and(|line| line.full) {
+                self.soil(*client);
+            }
+        });
+        Ok(clients)
+    }
+
+    /// Has [`Sockets::flush`] look at a client.
+    fn soil(&mut self, client: u32) {
+        if let Some(line) = self.lines.get_mut(client as usize).filter(|line| !line.dirty) {
+            line.dirty = true;
+            self.dirty.push(client);
+        }
     }
 
     /// The next message that arrived for `client`; `None` when there is none yet, or the connection is over.
@@ -155,7 +198,9 @@ impl Sockets {
             }
             Ok(message) => {
                 // A pong is queued by reading a ping.
-                line.dirty |= message.is_ping();
+                if message.is_ping() {
+                    self.soil(client);
+                }
                 Some(message)
             }
             Err(error) if would_block(&error) => None,
@@ -168,12 +213,14 @@ impl Sockets {
 
     /// Sends every server a close frame; what ends from now on was meant to.
     pub(super) fn say_goodbye(&mut self) {
-        for line in &mut self.lines {
+        for client in 0..self.lines.len() as u32 {
+            let Some(line) = self.lines.get_mut(client as usize) else { continue };
             if let Some(socket) = &mut line.socket {
                 let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
                 line.leaving = true;
-                // One that cannot be told is closed all the same.
-                line.dirty = socket.close(Some(frame)).is_err();
+                // What does not fit now is written with the next flush; one that cannot be told is closed all the same.
+                let _ = socket.close(Some(frame));
+                self.soil(client);
             }
         }
         self.alive = 0;
@@ -182,7 +229,6 @@ impl Sockets {
     /// Ends a connection and counts how.
     fn end(&mut self, client: u32, why: &str) {
         let Some(line) = self.lines.get_mut(client as usize) else { return };
-        line.dirty = false;
         if line.socket.take().is_some() && !line.leaving {
             self.alive -= 1;
             self.census.connections.dropped += 1;
@@ -252,6 +298,10 @@ fn refusal(error: Opening) -> String {
         HandshakeError::Failure(Error::Io(error)) => error.to_string(),
         HandshakeError::Failure(error) => format!("no valid upgrade: {error}"),
     }
+}
+
+fn broken(call: &'static str, error: Errno) -> LoadError {
+    LoadError::Arguments(format!("{call}() failed: {error}"))
 }
 
 fn would_block(error: &Error) -> bool {
