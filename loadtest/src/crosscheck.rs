@@ -30,6 +30,8 @@ pub(crate) fn run<A: Judge>(
     talk: &mut Talk<A>,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, LoadError> {
+    // Without this the kernel may wake the thread 50 µs late, to save power: every message would be sent late by that.
+    let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
     let epoch = Instant::now();
     let before = samples(plan, 0)?;
     observer.phase(&format!("connecting {} tungstenite clients to {}", plan.clients, plan.url.text));

@@ -82,6 +82,16 @@ pub(crate) trait Driver {
 
     /// Messages whose fate is not known yet.
     fn outstanding(&self) -> u64;
+
+    /// Messages sent into a room that other agents' clients are in too.
+    fn sent_to_others(&self) -> u64 {
+        0
+    }
+
+    /// Deliveries still missing when those sent so many messages.
+    fn missing_of_others(&self, _messages: u64) -> u64 {
+        0
+    }
 }
 
 /// What a run is made of, apart from its messages.
@@ -107,4 +117,6 @@ pub(crate) struct Place {
     pub(crate) first_client: u32,
     /// Clients of all agents.
     pub(crate) clients: u32,
+    /// The run's id where the clients of all agents are in one room.
+    pub(crate) shared_run: Option<u32>,
 }

@@ -243,7 +243,13 @@ impl<R: Reactor, D: Driver> Engine<'_, R, D> {
     fn drain(&mut self, observer: &mut dyn Observer) -> Result<(), LoadError> {
         let give_up_ns = self.clock.now_ns() + self.plan.drain_max.as_nanos() as u64;
         let step_ns = SETTLE.as_nanos() as u64 / 10;
-        while self.clients.driver.outstanding() > 0 && self.clock.now_ns() < give_up_ns && self.clients.alive() > 0 {
+        while self.clock.now_ns() < give_up_ns && self.clients.alive() > 0 {
+            let others = observer.sent_by_others(self.clients.driver.sent_to_others())?;
+            let driver = &self.clients.driver;
+            let settled = others.is_some_and(|messages| driver.missing_of_others(messages) == 0);
+            if settled && driver.outstanding() == 0 {
+                break;
+            }
             self.turn(self.clock.now_ns() + step_ns)?;
         }
         self.run_until(self.clock.now_ns() + SETTLE.as_nanos() as u64, observer)

@@ -17,6 +17,7 @@ pub mod doctor;
 mod driver;
 mod engine;
 mod error;
+mod guests;
 pub mod html;
 mod http;
 pub mod ledger;

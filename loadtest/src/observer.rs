@@ -27,6 +27,14 @@ pub(crate) trait Observer {
         Ok(Some(Instant::now()))
     }
 
+    /// Messages that other agents sent into a room shared with this one, which sent `_own`; `None`: not known yet.
+    ///
+    /// # Errors
+    /// The run is called off.
+    fn sent_by_others(&mut self, _own: u64) -> Result<Option<u64>, LoadError> {
+        Ok(Some(0))
+    }
+
     /// Asked with each interval.
     ///
     /// # Errors

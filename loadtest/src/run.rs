@@ -123,7 +123,9 @@ fn single(args: &SingleArgs) -> Result<Report, LoadError> {
 }
 
 fn publish(args: &PublishArgs) -> Result<Report, LoadError> {
-    if args.publishers == 0 || args.publishers > args.connections {
+    // An agent may be one whose clients only listen.
+    let publishers_min = u32::from(args.common.seat.is_none());
+    if args.publishers < publishers_min || args.publishers > args.connections {
         return Err(LoadError::Arguments("--publishers must be 1 to --connections".to_owned()));
     }
     let mut plan = plan(&args.common, args.connections, args.load.warmup, args.load.measured())?;
@@ -145,13 +147,13 @@ fn publish(args: &PublishArgs) -> Result<Report, LoadError> {
             api::join_world(&plan.url, &users)?;
             plan.url.target = chat_path(&plan.url);
             let (users, rooms) = (users.into(), vec![ROOM.to_owned()]);
-            ("gochat", Speech::Gochat { users, rooms, run: plan.seed as u32 })
+            ("gochat", Speech::Gochat { users, rooms, run: plan.place.shared_run.unwrap_or(plan.seed as u32) })
         }
     };
     let (load, sizes) = (args.load.load(), args.size.clone());
     let (clients, publishers) = (args.connections, args.publishers);
     let setup = PublishSetup { speech, clients, room_size: clients, publishers, load, sizes };
-    let mut driver = Publish::new(setup);
+    let mut driver = Publish::new(setup).among(plan.place);
     let ran = drive(&args.common, &plan, &mut driver, args.size.max())?;
     Ok(report(label("publish", protocol, Some(&args.load.load()), Some(&args.size)), &plan, ran, Some(driver.finish())))
 }
@@ -191,7 +193,7 @@ fn plan(common: &Common, clients: u32, warmup: Duration, duration: Duration) -> 
         messages: true,
         server_pid: common.server_pid,
         seed: mix(now.as_nanos() as u64 ^ u64::from(std::process::id()) << 32),
-        place: common.seat.as_ref().map_or(Place { first_client: 0, clients }, |seat| seat.place),
+        place: common.seat.as_ref().map_or(Place { first_client: 0, clients, shared_run: None }, |seat| seat.place),
     })
 }
 
@@ -252,6 +254,10 @@ pub(crate) fn label_of(scenario: &Scenario) -> Option<Label> {
         }
         Scenario::Connect(_) => Some(label("connect", "gochat", None, None)),
         Scenario::Single(args) => Some(label("single", "gochat", Some(&args.load.load()), Some(&args.size))),
+        Scenario::Publish(args) => {
+            let protocol = if args.protocol == PublishProtocol::Gochat { "gochat" } else { "raw-publish" };
+            Some(label("publish", protocol, Some(&args.load.load()), Some(&args.size)))
+        }
         Scenario::Group(args) => Some(label("group", "gochat", Some(&args.load.load()), Some(&args.size))),
         _ => None,
     }

@@ -40,6 +40,8 @@ pub(crate) struct Measured {
     pub(crate) messages: Messages,
     /// The same of each conversation, where they are kept apart.
     pub(crate) each: Vec<Messages>,
+    /// Of messages that other agents sent into a shared room.
+    pub(crate) guests: Option<Messages>,
     pub(crate) in_window: InWindow,
     pub(crate) ack: Latencies,
     pub(crate) deliver: Latencies,
@@ -181,6 +183,12 @@ impl<A: Account> Traffic<A> {
         if self.window.contains(intended_ns) {
             self.measured.deliver.record(now_ns.saturating_sub(intended_ns));
         }
+    }
+
+    /// Counts a delivery of a message that another agent sent, which alone knows when it meant to.
+    pub(crate) fn delivered_of_others(&mut self, now_ns: u64) {
+        self.measured.in_window.delivered += u64::from(self.window.contains(now_ns));
+        self.interval.delivered += 1;
     }
 
     /// The last receiver of a message has it.

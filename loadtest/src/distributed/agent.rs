@@ -124,7 +124,9 @@ impl Caller {
         tell(&self.stream, &FromAgent::Welcome { version: VERSION })?;
         let assignment = match lines.next(LINE_BYTES_MAX)? {
             ToAgent::Prepare(assignment) => assignment,
-            ToAgent::Hello { .. } | ToAgent::Go { .. } => return Err("it did not say what to prepare".to_owned()),
+            ToAgent::Hello { .. } | ToAgent::Go { .. } | ToAgent::Others { .. } => {
+                return Err("it did not say what to prepare".to_owned());
+            }
         };
         self.stream.set_read_timeout(None).map_err(io)?;
         let orders = Arc::new(Mutex::new(Orders::Wait));
@@ -167,9 +169,15 @@ impl Caller {
         let users = UsersFile::write(&assignment.users)?;
         let mut scenario = parse(&assignment.command, users.as_ref().map(|file| file.path.as_path()))?;
         let stream = self.stream.try_clone().map_err(|e| gone(e.to_string()))?;
-        let place = Place { first_client: assignment.first_client, clients: assignment.clients };
+        let place = Place {
+            first_client: assignment.first_client,
+            clients: assignment.clients,
+            shared_run: assignment.shared_run,
+        };
         let common = common_mut(&mut scenario).ok_or_else(|| gone("the scenario is not shared".to_owned()))?;
-        common.seat = Some(Seat::new(place, Watcher { stream, orders, prepared: false, failed: None }));
+        let shared = assignment.shared_run.is_some();
+        let watcher = Watcher { stream, orders, shared, prepared: false, sent: false, failed: None };
+        common.seat = Some(Seat::new(place, watcher));
         common.cpu = self.cpu;
         let server_cpus = common.server_pid.and_then(sample::server_cpus);
         let report = run(scenario)?;
@@ -182,6 +190,8 @@ impl Caller {
 enum Orders {
     Wait,
     BeginAt(Instant),
+    /// Others sent so many messages, after the end.
+    Others(u64),
     /// It is gone, or says what it should not.
     CallOff(String),
 }
@@ -194,6 +204,7 @@ fn listen_for_orders(mut lines: Lines, stream: &TcpStream, orders: &Mutex<Orders
                 Ok(()) => Orders::BeginAt(Instant::now() + Duration::from_millis(after_ms)),
                 Err(why) => Orders::CallOff(why),
             },
+            Ok(ToAgent::Others { sent }) => Orders::Others(sent),
             Ok(ToAgent::Hello { .. } | ToAgent::Prepare(_)) => Orders::CallOff("it changed its mind".to_owned()),
             Err(why) => Orders::CallOff(why),
         };
@@ -209,7 +220,10 @@ fn listen_for_orders(mut lines: Lines, stream: &TcpStream, orders: &Mutex<Orders
 struct Watcher {
     stream: TcpStream,
     orders: Arc<Mutex<Orders>>,
+    /// Clients of other agents are in the same room.
+    shared: bool,
     prepared: bool,
+    sent: bool,
     failed: Option<String>,
 }
 
@@ -237,6 +251,22 @@ impl Observer for Watcher {
         match self.orders() {
             Orders::Wait => Ok(None),
             Orders::BeginAt(at) => Ok(Some(at)),
+            Orders::Others(_) => Err(gone("it spoke of the end before the beginning".to_owned())),
+            Orders::CallOff(why) => Err(gone(why)),
+        }
+    }
+
+    fn sent_by_others(&mut self, own: u64) -> Result<Option<u64>, LoadError> {
+        if !self.shared {
+            return Ok(Some(0));
+        }
+        if !self.sent {
+            self.sent = true;
+            tell(&self.stream, &FromAgent::Sent { messages: own }).map_err(gone)?;
+        }
+        match self.orders() {
+            Orders::Others(messages) => Ok(Some(messages)),
+            Orders::Wait | Orders::BeginAt(_) => Ok(None),
             Orders::CallOff(why) => Err(gone(why)),
         }
     }
@@ -244,7 +274,7 @@ impl Observer for Watcher {
     fn go_on(&mut self) -> Result<(), LoadError> {
         match (self.failed.take(), self.orders()) {
             (Some(why), _) | (None, Orders::CallOff(why)) => Err(gone(why)),
-            (None, Orders::Wait | Orders::BeginAt(_)) => Ok(()),
+            (None, Orders::Wait | Orders::BeginAt(_) | Orders::Others(_)) => Ok(()),
         }
     }
 }

@@ -72,6 +72,7 @@ fn phases(scenario: &Scenario) -> Duration {
         Scenario::Echo(args) => args.load.warmup + args.load.measured(),
         Scenario::Single(args) => args.load.warmup + args.load.measured(),
         Scenario::Group(args) => args.load.warmup + args.load.measured(),
+        Scenario::Publish(args) => args.load.warmup + args.load.measured(),
         Scenario::Connect(args) => args.hold,
         _ => Duration::ZERO,
     }
@@ -82,6 +83,8 @@ struct Agent {
     name: String,
     stream: TcpStream,
     prepared: bool,
+    /// Messages it sent, once it sends no more.
+    sent: Option<u64>,
     lost: bool,
     share: Option<Share>,
 }
@@ -120,7 +123,7 @@ impl Agent {
                 }
             }
         });
-        Ok(Agent { name: name.to_owned(), stream, prepared: false, lost: false, share: None })
+        Ok(Agent { name: name.to_owned(), stream, prepared: false, sent: None, lost: false, share: None })
     }
 
     fn tell(&self, message: &ToAgent) -> Result<(), LoadError> {
@@ -204,16 +207,34 @@ impl Party {
                     }
                 }
                 Ok(FromAgent::Done(share)) => agent.share = Some(*share),
+                Ok(FromAgent::Sent { messages }) => {
+                    agent.sent = Some(messages);
+                    self.tell_of_others();
+                }
                 Ok(FromAgent::Begun) => {}
                 Ok(FromAgent::Failed { why }) | Err(why) => {
                     agent.lost = true;
                     lost.push(format!("agent {} was lost in the run, its figures are missing: {why}", agent.name));
+                    self.tell_of_others();
                 }
                 Ok(FromAgent::Welcome { .. } | FromAgent::Refused { .. } | FromAgent::Prepared { .. }) => {}
             }
             self.merge_seconds(&mut timeline, progress);
         }
         (timeline, lost)
+    }
+
+    /// Tells each agent what the others sent, once none of them sends any more: so many messages its clients wait for.
+    fn tell_of_others(&self) {
+        let expected = self.agents.iter().filter(|agent| !agent.is_over());
+        if expected.clone().any(|agent| agent.sent.is_none()) {
+            return;
+        }
+        let all: u64 = self.agents.iter().filter_map(|agent| agent.sent).sum();
+        for agent in expected {
+            // One that cannot be told is lost, which its connection says.
+            let _ = agent.tell(&ToAgent::Others { sent: all - agent.sent.unwrap_or_default() });
+        }
     }
 
     /// Merges the seconds that every agent has had which is still expected to have it.

@@ -57,6 +57,8 @@ pub(super) fn second(of_agents: &[&Second]) -> Option<(Point, Interval)> {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Heard {
     messages: Messages,
+    /// Of messages that other agents sent into a shared room.
+    guests: Option<Messages>,
     in_window: InWindow,
     ack: Packed,
     deliver: Packed,
@@ -85,9 +87,9 @@ impl Share {
     pub(super) fn new(report: Report, server_cpus: Option<u32>) -> Option<Share> {
         let Exact { census, measured } = *report.detail.exact?;
         let heard = measured.map(|it| {
-            let Measured { messages, in_window, ack, deliver, lag, last, remarks, .. } = it;
+            let Measured { messages, guests, in_window, ack, deliver, lag, last, remarks, .. } = it;
             let [ack, deliver, lag, last] = [ack, deliver, lag, last].map(Packed);
-            Heard { messages, in_window, ack, deliver, lag, last, remarks }
+            Heard { messages, guests, in_window, ack, deliver, lag, last, remarks }
         });
         Some(Share {
             connections: report.connections,
@@ -122,7 +124,7 @@ impl Whole {
         let heard = heard(&shares);
         let open = label.rate.is_some();
         let lag_us = heard.as_ref().filter(|_| open).and_then(|it| it.lag.0.percentiles());
-        let messages = heard.as_ref().map(|it| it.messages);
+        let messages = heard.as_ref().map(|it| with_guests(it, &shares));
         let remarks = heard.as_ref().map(|it| it.remarks.clone()).unwrap_or_default();
         let (mut verdict, mut reasons) = verdict::judge(&census, messages.as_ref(), None, None, remarks);
         let bottlenecks = bottlenecks(&shares, open);
@@ -172,6 +174,9 @@ fn heard(shares: &[(String, Share)]) -> Option<Heard> {
     shares.iter().filter_map(|(agent, share)| Some((agent, share.heard.as_ref()?))).fold(None, |sum, (agent, one)| {
         let mut sum: Heard = sum.unwrap_or_default();
         sum.messages = sum.messages.plus(&one.messages);
+        if let Some(guests) = &one.guests {
+            sum.guests = Some(sum.guests.unwrap_or_default().plus(guests));
+        }
         sum.in_window.sent += one.in_window.sent;
         sum.in_window.acked += one.in_window.acked;
         sum.in_window.delivered += one.in_window.delivered;
@@ -182,6 +187,21 @@ fn heard(shares: &[(String, Share)]) -> Option<Heard> {
         sum.remarks.extend(one.remarks.iter().map(|remark| format!("agent {agent}: {remark}")));
         Some(sum)
     })
+}
+
+/// The account of all, and in a shared room what is missing of it: each message that its server took on is due to every client of
+/// the other agents.
+fn with_guests(heard: &Heard, shares: &[(String, Share)]) -> Messages {
+    let Some(guests) = heard.guests else { return heard.messages };
+    let clients = |share: &Share| u64::from(share.connections.target);
+    let all: u64 = shares.iter().map(|(_, share)| clients(share)).sum();
+    let due = |share: &Share| {
+        let Messages { sent, refused, unacked, .. } = share.heard.as_ref().map(|it| it.messages).unwrap_or_default();
+        sent.saturating_sub(refused + unacked) * (all - clients(share))
+    };
+    let due: u64 = shares.iter().map(|(_, share)| due(share)).sum();
+    let lost = due.saturating_sub(guests.delivered + guests.corrupted);
+    heard.messages.plus(&Messages { lost, ..guests })
 }
 
 /// Where a generator was the bottleneck: each agent is judged by itself, since one that is late hides among the others.
@@ -304,6 +324,24 @@ mod tests {
         let server = report.server.unwrap();
         assert_eq!((server.us_per_message, server.bytes_per_connection), (Some(20_000.0), 50.0));
         assert_eq!(report.rates.unwrap().sent_per_s, 10.0);
+    }
+
+    #[test]
+    fn what_a_shared_room_lacks_is_lost() {
+        // 10 messages of each agent for 5 clients here and 5 there; 3 of the deliveries there never came, 1 was damaged.
+        let own = Messages { sent: 10, delivered: 50, ..Messages::default() };
+        let of_others = [
+            Messages { delivered: 50, ..Messages::default() },
+            Messages { delivered: 46, corrupted: 1, ..Messages::default() },
+        ];
+        let shares = of_others.map(|guests| {
+            let mut share = share(1, 10, own);
+            share.heard.as_mut().unwrap().guests = Some(guests);
+            share
+        });
+        let report = whole(shares.into(), Vec::new());
+        let wanted = Messages { sent: 20, delivered: 196, lost: 3, corrupted: 1, ..Messages::default() };
+        assert_eq!((report.messages, report.verdict), (Some(wanted), Verdict::Failed), "{report}");
     }
 
     #[test]

@@ -1,19 +1,25 @@
 //! A run cut into shares, one for each agent: whole pairs and groups, rates in proportion. Starts nothing.
 
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 
 use super::wire::Assignment;
-use crate::cli::{Cli, Command, Common, ConnectArgs, ConnectProtocol, EchoArgs, EchoProtocol, LoadArgs, Scenario};
+use crate::cli::{
+    Cli, Client, Command, Common, ConnectArgs, ConnectProtocol, EchoArgs, EchoProtocol, LoadArgs, PublishProtocol,
+    Scenario,
+};
 use crate::error::LoadError;
+use crate::message::mix;
 use crate::tokens;
 
 /// Flags that each agent gets anew, or that are the coordinator's own business; all take a value.
-const REPLACED: [&str; 12] = [
+const REPLACED: [&str; 13] = [
     "--connections",
     "--pairs",
     "--groups",
+    "--publishers",
     "--rate",
     "--phases",
     "--ramp",
@@ -33,6 +39,15 @@ struct Whole<'a> {
     clients_per_unit: u32,
     load: Option<&'a LoadArgs>,
     tokens: Option<&'a Path>,
+    /// Senders among all clients, which are in one room.
+    publishers: Option<u32>,
+}
+
+impl Whole<'_> {
+    /// Of what agents share evenly: how many of `all` the agent `at` of `agents` has.
+    fn part(all: u32, at: u32, agents: u32) -> u32 {
+        all / agents + u32::from(at < all % agents)
+    }
 }
 
 /// The scenario of a command line from `run` on; or one line that says why there is none.
@@ -65,21 +80,26 @@ pub(super) fn split(scenario: &Scenario, command: &[String], agents: usize) -> R
         Some(path) => tokens::read(path, clients as usize)?,
         None => Vec::new(),
     };
+    let shared_run = whole.publishers.map(|_| run_id());
     let mut first_unit = 0;
     let mut shares = Vec::new();
     for agent in 0..agents {
-        let own = units / agents + u32::from(agent < units % agents);
+        let own = Whole::part(units, agent, agents);
         let part = f64::from(own) / f64::from(units);
+        let publishers = whole.publishers.map(|all| (Whole::part(all, agent, agents), all));
+        // Messages are those of the senders.
+        let sending = publishers.map_or(part, |(own, all)| f64::from(own) / f64::from(all.max(1)));
         let mut command = without(command, &REPLACED);
         if agent > 0 {
             command = without(&command, &["--server-pid"]);
         }
         command.extend([whole.flag.to_owned(), own.to_string()]);
-        let scaled = |rate: f64| (rate * part).to_string();
+        let load = whole.load.filter(|_| sending > 0.0);
         let flags = [
-            ("--rate", whole.load.and_then(|load| load.rate).map(scaled)),
-            ("--phases", whole.load.and_then(|load| Some(load.phases.as_ref()?.share(part)))),
-            ("--ramp", common.ramp.map(scaled)),
+            ("--rate", load.and_then(|load| Some((load.rate? * sending).to_string()))),
+            ("--phases", load.and_then(|load| Some(load.phases.as_ref()?.share(sending)))),
+            ("--ramp", common.ramp.map(|rate| (rate * part).to_string())),
+            ("--publishers", publishers.map(|(own, _)| own.to_string())),
         ];
         for (flag, value) in flags {
             command.extend(value.into_iter().flat_map(|value| [flag.to_owned(), value]));
@@ -87,7 +107,7 @@ pub(super) fn split(scenario: &Scenario, command: &[String], agents: usize) -> R
         let first_client = first_unit * whole.clients_per_unit;
         let own_users = users.iter().skip(first_client as usize).take((own * whole.clients_per_unit) as usize);
         let users = own_users.map(|user| format!("{},{},{}", user.id, user.name, user.access_token)).collect();
-        shares.push(Assignment { command, users, first_client, clients });
+        shares.push(Assignment { command, users, first_client, clients, shared_run });
         first_unit += own;
     }
     Ok(shares)
@@ -105,6 +125,7 @@ fn whole(scenario: &Scenario) -> Result<Whole<'_>, LoadError> {
             clients_per_unit: 1,
             load: Some(&args.load),
             tokens: None,
+            publishers: None,
         }),
         Scenario::Connect(args) => Ok(Whole {
             flag: "--connections",
@@ -112,6 +133,7 @@ fn whole(scenario: &Scenario) -> Result<Whole<'_>, LoadError> {
             clients_per_unit: 1,
             load: None,
             tokens: args.tokens.as_deref(),
+            publishers: None,
         }),
         Scenario::Single(args) if args.acked.is_some() || args.tokens_out.is_some() => {
             Err(LoadError::Arguments("--acked and --tokens-out are of runs without a coordinator".to_owned()))
@@ -122,6 +144,7 @@ fn whole(scenario: &Scenario) -> Result<Whole<'_>, LoadError> {
             clients_per_unit: 2,
             load: Some(&args.load),
             tokens: args.tokens.as_deref(),
+            publishers: None,
         }),
         Scenario::Group(args) if args.users.tokens_out.is_some() => {
             Err(LoadError::Arguments("--tokens-out is of runs without a coordinator".to_owned()))
@@ -132,9 +155,24 @@ fn whole(scenario: &Scenario) -> Result<Whole<'_>, LoadError> {
             clients_per_unit: args.members,
             load: Some(&args.load),
             tokens: args.users.tokens.as_deref(),
+            publishers: None,
+        }),
+        Scenario::Publish(args) if args.protocol == PublishProtocol::Script || args.client != Client::Engine => Err(
+            LoadError::Arguments("agents share run publish of raw-publish and gochat, with --client engine".to_owned()),
+        ),
+        Scenario::Publish(args) if args.publishers == 0 || args.publishers > args.connections => {
+            Err(LoadError::Arguments("--publishers must be 1 to --connections".to_owned()))
+        }
+        Scenario::Publish(args) => Ok(Whole {
+            flag: "--connections",
+            units: args.connections,
+            clients_per_unit: 1,
+            load: Some(&args.load),
+            tokens: args.tokens.as_deref(),
+            publishers: Some(args.publishers),
         }),
         _ => Err(LoadError::Arguments(
-            "agents share run echo, connect, single and group; a room of all clients is accounted for by one process: run it without a coordinator".to_owned(),
+            "agents share run echo, connect, single, group and publish: run this without a coordinator".to_owned(),
         )),
     }
 }
@@ -145,6 +183,7 @@ pub(super) fn common_mut(scenario: &mut Scenario) -> Option<&mut Common> {
         Scenario::Echo(args) => Some(&mut args.common),
         Scenario::Connect(args) => Some(&mut args.common),
         Scenario::Single(args) => Some(&mut args.common),
+        Scenario::Publish(args) => Some(&mut args.common),
         Scenario::Group(args) => Some(&mut args.common),
         _ => None,
     }
@@ -157,11 +196,18 @@ pub(super) fn touches_files(scenario: &Scenario) -> bool {
     outputs
         || match scenario {
             Scenario::Echo(args) => args.script.script.is_some(),
+            Scenario::Publish(args) => args.tokens.is_some() || args.script.script.is_some(),
             Scenario::Connect(args) => args.tokens.is_some() || args.script.script.is_some(),
             Scenario::Single(args) => args.tokens.is_some() || args.tokens_out.is_some() || args.acked.is_some(),
             Scenario::Group(args) => args.users.tokens.is_some() || args.users.tokens_out.is_some(),
             _ => false,
         }
+}
+
+/// What messages of this run can be told from those of another by.
+fn run_id() -> u32 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    mix(now.as_nanos() as u64 ^ u64::from(std::process::id()) << 32) as u32
 }
 
 /// The command line without some flags and their values.
@@ -220,6 +266,18 @@ mod tests {
     }
 
     #[test]
+    fn senders_of_a_room_bring_their_share_of_the_rate() {
+        let line = "run publish --url ws://127.0.0.1:1/ --connections 7 --publishers 2 --rate 100";
+        let shares = shares(line, 3).unwrap();
+        let seen = shares.iter().map(|share| {
+            let Scenario::Publish(args) = parse_run(&share.command).unwrap() else { panic!("{:?}", share.command) };
+            (args.connections, args.publishers, args.load.rate)
+        });
+        assert_eq!(seen.collect::<Vec<_>>(), [(3, 1, Some(50.0)), (2, 1, Some(50.0)), (2, 0, None)]);
+        assert!(shares[0].shared_run.is_some() && shares[0].shared_run == shares[2].shared_run);
+    }
+
+    #[test]
     fn users_go_with_their_pairs() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokens.csv");
@@ -239,7 +297,9 @@ mod tests {
             ("run echo --url ws://127.0.0.1:1/ --cpu 1", "give it to `agent`"),
             ("run single --url http://127.0.0.1:1 --acked a.jsonl", "without a coordinator"),
             ("run echo --url ws://127.0.0.1:1/ --protocol script --script stomp", "reads files"),
-            ("run publish --url ws://127.0.0.1:1/", "one process"),
+            ("run mixed --url http://127.0.0.1:1 --rate 5", "without a coordinator"),
+            ("run publish --url ws://127.0.0.1:1/ --client tungstenite", "--client engine"),
+            ("run publish --url ws://127.0.0.1:1/ --publishers 0", "--publishers must be"),
         ] {
             assert!(shares(line, 3).unwrap_err().to_string().contains(wanted), "{line}");
         }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::merge::{Second, Share};
 
 /// Rises when a message changes; both sides must have the same.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// The longest line before the other side is known.
 pub(super) const HELLO_BYTES_MAX: u64 = 4096;
 /// The longest line of one who is known: 100,000 users and their tokens.
@@ -26,6 +26,8 @@ pub(super) enum ToAgent {
     Prepare(Assignment),
     /// Begin after so many milliseconds.
     Go { after_ms: u64 },
+    /// The other agents sent so many messages into the shared room.
+    Others { sent: u64 },
 }
 
 /// An agent's share of a run.
@@ -39,6 +41,8 @@ pub(super) struct Assignment {
     pub(super) first_client: u32,
     /// Clients of all agents.
     pub(super) clients: u32,
+    /// The run's id where the clients of all agents are in one room.
+    pub(super) shared_run: Option<u32>,
 }
 
 /// From an agent.
@@ -53,6 +57,8 @@ pub(super) enum FromAgent {
     Prepared { connections: u32 },
     /// It has heard when to begin.
     Begun,
+    /// It sends no more, and has sent so many messages.
+    Sent { messages: u64 },
     /// A second has passed.
     Second(Box<Second>),
     /// The share is carried out.

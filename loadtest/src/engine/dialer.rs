@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     fn alone(clients: u32) -> Place {
-        Place { first_client: 0, clients }
+        Place { first_client: 0, clients, shared_run: None }
     }
 
     #[test]

@@ -8,7 +8,8 @@ use gochat_ws::Opcode;
 
 use super::frames::{Data, Frame, write_send};
 use crate::audience::Reach;
-use crate::driver::{Driver, Incoming};
+use crate::driver::{Driver, Incoming, Place};
+use crate::guests::Guests;
 use crate::ledger::Delivery;
 use crate::message::{KEY_DIGITS, Key, Pattern, parse_id, write_id};
 use crate::outbound::{Outbound, State};
@@ -61,6 +62,17 @@ pub(crate) struct Publish {
     speech: Speech,
     payload: Vec<u8>,
     errors: BTreeMap<String, u64>,
+    sent: u64,
+    clients: u32,
+    shared: Option<Shared>,
+}
+
+/// A room that clients of other agents are in too: keys name clients of all agents.
+#[derive(Debug)]
+struct Shared {
+    first_client: u32,
+    clients: u32,
+    guests: Guests,
 }
 
 impl Publish {
@@ -77,7 +89,17 @@ impl Publish {
             speech: setup.speech,
             payload: Vec::with_capacity(512),
             errors: BTreeMap::new(),
+            sent: 0,
+            clients,
+            shared: None,
         }
+    }
+
+    /// The same with the room shared among agents, if it is.
+    pub(crate) fn among(mut self, place: Place) -> Publish {
+        let (first_client, clients) = (place.first_client, self.clients);
+        self.shared = place.shared_run.map(|_| Shared { first_client, clients, guests: Guests::new(clients) });
+        self
     }
 
     pub(crate) fn finish(self) -> Measured {
@@ -89,6 +111,7 @@ impl Publish {
             measured.remarks.extend(told);
         }
         measured.errors = self.errors;
+        measured.guests = self.shared.map(|shared| shared.guests.close());
         measured
     }
 
@@ -113,6 +136,8 @@ impl Publish {
             return;
         }
         let key = self.traffic.sending(client, intended_ns, now_ns);
+        self.sent += 1;
+        let key = Key::new(self.first_client() + key.client(), key.number());
         self.payload.clear();
         match &self.speech {
             Speech::Gochat { run, rooms, .. } => {
@@ -129,6 +154,7 @@ impl Publish {
 
     fn acknowledged(&mut self, out: &mut Outbound, client: u32, run: u32, data: &Data<'_>, now_ns: u64) {
         let Some(key) = parse_id(run, data.client_msg_id.as_str()) else { return };
+        let Some(key) = self.own(key) else { return };
         let Some(first) = self.traffic.ledger.acked(client, key, data.seq) else { return };
         self.traffic.acked(first.intended_ns, now_ns);
         if self.traffic.answered(client, now_ns) {
@@ -144,8 +170,26 @@ impl Publish {
         self.delivered(delivery, now_ns);
     }
 
+    /// The number that this agent's first client has among all agents' clients.
+    fn first_client(&self) -> u32 {
+        self.shared.as_ref().map_or(0, |shared| shared.first_client)
+    }
+
+    /// The key as this agent's account has it; `None` for a message that another agent sent.
+    fn own(&self, key: Key) -> Option<Key> {
+        let Some(shared) = &self.shared else { return Some(key) };
+        let client = key.client().checked_sub(shared.first_client).filter(|client| *client < shared.clients)?;
+        Some(Key::new(client, key.number()))
+    }
+
     fn delivered(&mut self, delivery: Delivery, now_ns: u64) {
-        let Some(arrival) = self.traffic.ledger.delivered(delivery) else { return };
+        let Some(key) = self.own(delivery.key) else {
+            let first = self.shared.as_mut().is_some_and(|shared| shared.guests.delivered(delivery));
+            return if first {
+                self.traffic.delivered_of_others(now_ns)
+            };
+        };
+        let Some(arrival) = self.traffic.ledger.delivered(Delivery { key, ..delivery }) else { return };
         self.traffic.delivered(arrival.intended_ns, now_ns);
         if arrival.is_last {
             self.traffic.completed(arrival.intended_ns, now_ns);
@@ -157,7 +201,7 @@ impl Publish {
         let Some(key) = Key::parse(bytes) else { return self.traffic.ledger.unreadable(client) };
         let intact = bytes.get(KEY_DIGITS..) == Some(self.pattern.content(key));
         self.delivered(Delivery { client, key, seq: None, intact, redelivered: false }, now_ns);
-        if key.client() == client && self.traffic.answered(client, now_ns) {
+        if self.own(key).is_some_and(|key| key.client() == client) && self.traffic.answered(client, now_ns) {
             self.send(out, client, now_ns, now_ns);
         }
     }
@@ -170,7 +214,7 @@ impl Publish {
         }
         let code = data.code.as_str();
         *self.errors.entry(format!("error {code}{}", super::hint(code))).or_default() += 1;
-        if key.is_some_and(|key| self.traffic.ledger.refused(client, key)) {
+        if key.and_then(|key| self.own(key)).is_some_and(|key| self.traffic.ledger.refused(client, key)) {
             let wait_ns = u64::from(data.details.retry_after) * 1_000_000_000;
             self.traffic.pause(client, now_ns + wait_ns.max(RETRY_NS));
         }
@@ -223,5 +267,14 @@ impl Driver for Publish {
 
     fn outstanding(&self) -> u64 {
         self.traffic.ledger.unfinished()
+    }
+
+    fn sent_to_others(&self) -> u64 {
+        self.sent
+    }
+
+    fn missing_of_others(&self, messages: u64) -> u64 {
+        let missing = |shared: &Shared| shared.guests.expected(messages).saturating_sub(shared.guests.arrived());
+        self.shared.as_ref().map_or(0, missing)
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{chat, echo};
+use crate::support::{chat, echo, publish};
 use clap::Parser;
 use gochat_loadtest::LoadError;
 use gochat_loadtest::cli::{Cli, Command};
@@ -99,6 +99,28 @@ fn pairs_and_their_users_are_shared_out() {
     .unwrap();
     let wanted = Messages { sent: 60, acked: 60, delivered: 60, ..Messages::default() };
     assert_eq!((report.messages, report.connections.established), (Some(wanted), 6), "{report}");
+}
+
+#[test]
+fn a_room_may_span_agents() {
+    let agents = [Agent::start(&[]), Agent::start(&[]), Agent::start(&[])];
+    let names = [&*agents[0].addr, &*agents[1].addr, &*agents[2].addr];
+    // The fault is planted for one receiver; all agents' messages count.
+    for (fault, wanted) in [
+        (publish::Fault::None, Messages::default()),
+        (publish::Fault::Drop, Messages { lost: 1, ..Messages::default() }),
+        (publish::Fault::Duplicate, Messages { duplicated: 1, ..Messages::default() }),
+        (publish::Fault::Corrupt, Messages { corrupted: 1, ..Messages::default() }),
+    ] {
+        let addr = publish::serve(fault);
+        let line = "--connections 7 --publishers 2 --rate 100 --warmup 0s --duration 1s --drain 2s";
+        let report = coordinate(&names, &format!("run publish --url ws://{addr}/ {line}")).unwrap();
+        let seen = report.messages.unwrap();
+        assert_eq!(Messages { sent: 0, delivered: 0, ..seen }, wanted, "{fault:?}\n{report}");
+        let delivered = 700 - wanted.lost - wanted.corrupted;
+        assert_eq!((seen.sent, seen.delivered, report.connections.established), (100, delivered, 7), "{report}");
+        assert_eq!(report.verdict == Verdict::Failed, wanted != Messages::default(), "{report}");
+    }
 }
 
 #[test]
