@@ -22,6 +22,7 @@ pub mod html;
 mod http;
 pub mod ledger;
 mod message;
+mod mix;
 mod observer;
 mod outbound;
 pub mod output;

@@ -1,6 +1,7 @@
 //! The identity and the content of one test message: a 64-bit key that names sender and number, and bytes that follow
 //! from the key, so that a receiver can check them without remembering them. Counts nothing.
 
+pub(crate) use crate::mix::mix;
 use crate::spread::Sizes;
 
 /// Senders a key can name.
@@ -89,14 +90,6 @@ impl Pattern {
         let offset = (bits % OFFSETS) as usize;
         &self.bytes[offset..offset + self.sizes.pick(bits >> 10)]
     }
-}
-
-/// One step of splitmix64: spreads neighbouring numbers.
-pub(crate) fn mix(state: u64) -> u64 {
-    let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 fn hex<const N: usize>(value: u64) -> [u8; N] {

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::message::mix;
+use crate::mix::mix;
 
 /// Sizes of messages: `64`, `16..4096` (each as likely) or shares, `90%:64,10%:1000..4096`.
 #[derive(Debug, Clone, PartialEq, Eq)]
