@@ -256,6 +256,24 @@ mod tests {
     }
 
     #[test]
+    fn who_hears_itself_may_be_acknowledged_and_numbered_too() {
+        let mut audience = Audience::new(Reach { sender: true, acked: true, numbered: true }, 2, 2);
+        let keys: Vec<Key> = [0, 1, 0].map(|client| audience.send(client, 0)).to_vec();
+        assert_eq!(deliver(&mut audience, 0, keys[0], 5), Some(false), "to its sender");
+        assert_eq!(deliver(&mut audience, 1, keys[0], 5), Some(true));
+        assert_eq!(audience.unfinished(), 3, "it is not acknowledged");
+        assert!(audience.acked(0, keys[0], None).is_some(), "an acknowledgement need not say the number");
+        assert_eq!(audience.unfinished(), 2);
+        // The room numbered another sender's message lower, and nobody acknowledged the last.
+        deliver(&mut audience, 0, keys[1], 4);
+        audience.acked(1, keys[1], 4);
+        deliver(&mut audience, 1, keys[2], 6);
+        let wanted =
+            Messages { sent: 3, acked: 2, delivered: 4, lost: 1, unacked: 1, reordered: 1, ..Messages::default() };
+        assert_eq!(audience.close(), wanted);
+    }
+
+    #[test]
     fn every_fault_is_counted_as_what_it_is() {
         let mut audience = Audience::new(Reach::OTHERS, 3, 1);
         let keys: Vec<Key> = (0..4).map(|_| audience.send(0, 0)).collect();

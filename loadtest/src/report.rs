@@ -1,5 +1,6 @@
 //! The result of a run: its JSON form, which is stable and described in docs/loadtest.md, and its summary for people.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -98,8 +99,8 @@ pub struct Label {
     pub schema: u32,
     /// The name of the command, as in `run single`.
     pub scenario: &'static str,
-    /// As on the command line.
-    pub protocol: &'static str,
+    /// As on the command line; `script:NAME` where a file describes it.
+    pub protocol: Cow<'static, str>,
     /// `open`, `closed` or nothing.
     #[serde(rename = "loop")]
     pub load: Option<&'static str>,
@@ -237,7 +238,7 @@ impl Report {
         let label = Label {
             schema: SCHEMA,
             scenario: "",
-            protocol: "",
+            protocol: "".into(),
             load: None,
             rate: Some(0.0),
             in_flight: Some(0),

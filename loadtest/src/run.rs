@@ -1,5 +1,6 @@
 //! One run from its arguments to its report: preparation over HTTP, the reactor, the scenario, the verdict.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -248,7 +249,13 @@ fn raise_descriptors(clients: u32, kind: ReactorKind) -> Result<bool, LoadError>
 /// What a scenario that agents share is called in its report.
 pub(crate) fn label_of(scenario: &Scenario) -> Option<Label> {
     match scenario {
-        Scenario::Echo(args) => Some(label("echo", "raw-echo", Some(&args.load.load()), Some(&args.size))),
+        Scenario::Echo(args) => {
+            let protocol = script::protocol(&args.script).unwrap_or("raw-echo".into());
+            Some(label("echo", protocol, Some(&args.load.load()), Some(&args.size)))
+        }
+        Scenario::Connect(ConnectArgs { protocol: ConnectProtocol::Script, script, .. }) => {
+            Some(label("connect", script::protocol(script)?, None, None))
+        }
         Scenario::Connect(ConnectArgs { protocol: ConnectProtocol::RawEcho, .. }) => {
             Some(label("connect", "raw-echo", None, None))
         }
@@ -263,7 +270,12 @@ pub(crate) fn label_of(scenario: &Scenario) -> Option<Label> {
     }
 }
 
-fn label(scenario: &'static str, protocol: &'static str, load: Option<&Load>, sizes: Option<&Sizes>) -> Label {
+fn label(
+    scenario: &'static str,
+    protocol: impl Into<Cow<'static, str>>,
+    load: Option<&Load>,
+    sizes: Option<&Sizes>,
+) -> Label {
     let (mut rate, mut in_flight, mut shape) = (None, None, Shape::default());
     match load {
         Some(Load::Open { profile, arrivals }) => {
@@ -279,6 +291,7 @@ fn label(scenario: &'static str, protocol: &'static str, load: Option<&Load>, si
     }
     shape.sizes = sizes.and_then(Sizes::text).map(str::to_owned);
     let (load, size) = (load.map(Load::label), sizes.map(Sizes::mean));
+    let protocol = protocol.into();
     Label { schema: SCHEMA, scenario, protocol, load, rate, in_flight, size, shape, duration_s: 0.0 }
 }
 

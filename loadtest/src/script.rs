@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use toml::Table;
 
+use crate::cli::ScriptArgs;
 use crate::error::LoadError;
 use crate::spread::duration;
 use crate::suggest::suggestion;
@@ -226,9 +227,15 @@ impl Script {
         Ok(Script { upgrade, variables, pointers, several, binary, steps, answers, heartbeat, refusal, exchange })
     }
 
-    /// Checks that every variable has a value for each of `clients` connections.
-    pub(crate) fn check(&self, clients: u32) -> Result<(), LoadError> {
-        self.variables.check(clients)
+    /// The connections are `clients` from number `first` on; an error when a variable has no value for one of them.
+    pub(crate) fn seat(&mut self, first: u32, clients: u32) -> Result<(), LoadError> {
+        self.variables.seat(first, clients)
+    }
+
+    /// Whether a run needs no file of this machine.
+    pub(crate) fn is_portable(args: &ScriptArgs) -> bool {
+        let is_built_in = |name: &str| BUILT_IN.iter().any(|(known, _)| *known == name);
+        args.script.as_deref().is_none_or(is_built_in) && !args.set.iter().any(|setting| setting.contains("=@"))
     }
 
     /// Whether data frames are binary.

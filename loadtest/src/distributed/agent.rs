@@ -354,6 +354,10 @@ mod tests {
             ("run echo --url ws://a/ --json /etc/passwd", "may not name files"),
             ("run single --url http://a --tokens x", "may not name files"),
             ("run echo --url ws://a/ --protocol script --script x", "may not name files"),
+            (
+                "run connect --url ws://a/ --protocol script --script stomp --set login=@/etc/passwd:1",
+                "may not name files",
+            ),
             ("run nothing", "unrecognized subcommand"),
         ] {
             let error = parse(&words(line), None).unwrap_err().to_string();

@@ -297,7 +297,7 @@ mod tests {
         let label = Label {
             schema: SCHEMA,
             scenario: "echo",
-            protocol: "raw-echo",
+            protocol: "raw-echo".into(),
             load: Some("open"),
             rate: Some(10.0),
             in_flight: None,

@@ -12,6 +12,7 @@ use crate::cli::{
 };
 use crate::error::LoadError;
 use crate::message::mix;
+use crate::script::Script;
 use crate::tokens;
 
 /// Flags that each agent gets anew, or that are the coordinator's own business; all take a value.
@@ -115,9 +116,12 @@ pub(super) fn split(scenario: &Scenario, command: &[String], agents: usize) -> R
 
 fn whole(scenario: &Scenario) -> Result<Whole<'_>, LoadError> {
     match scenario {
-        Scenario::Echo(EchoArgs { protocol: EchoProtocol::Script, .. })
-        | Scenario::Connect(ConnectArgs { protocol: ConnectProtocol::Script, .. }) => {
-            Err(LoadError::Arguments("--protocol script reads files: run it without a coordinator".to_owned()))
+        Scenario::Echo(EchoArgs { protocol: EchoProtocol::Script, script, .. })
+        | Scenario::Connect(ConnectArgs { protocol: ConnectProtocol::Script, script, .. })
+            if !Script::is_portable(script) =>
+        {
+            let why = "agents read no files: take a built-in --script and --set without @, or no coordinator";
+            Err(LoadError::Arguments(why.to_owned()))
         }
         Scenario::Echo(args) => Ok(Whole {
             flag: "--connections",
@@ -195,9 +199,9 @@ pub(super) fn touches_files(scenario: &Scenario) -> bool {
     let outputs = [&common.json, &common.csv, &common.html, &common.hlog].into_iter().any(Option::is_some);
     outputs
         || match scenario {
-            Scenario::Echo(args) => args.script.script.is_some(),
+            Scenario::Echo(args) => !Script::is_portable(&args.script),
+            Scenario::Connect(args) => args.tokens.is_some() || !Script::is_portable(&args.script),
             Scenario::Publish(args) => args.tokens.is_some() || args.script.script.is_some(),
-            Scenario::Connect(args) => args.tokens.is_some() || args.script.script.is_some(),
             Scenario::Single(args) => args.tokens.is_some() || args.tokens_out.is_some() || args.acked.is_some(),
             Scenario::Group(args) => args.users.tokens.is_some() || args.users.tokens_out.is_some(),
             _ => false,
@@ -278,6 +282,21 @@ mod tests {
     }
 
     #[test]
+    fn a_description_that_is_built_in_is_shared() {
+        let line =
+            "run echo --url ws://127.0.0.1:1/ --connections 4 --protocol script --script stomp --set own=/topic/x-";
+        let shares = shares(line, 2).unwrap();
+        assert_eq!([shares[0].first_client, shares[1].first_client], [0, 2]);
+        let scenario = parse_run(&shares[1].command).unwrap();
+        assert!(!touches_files(&scenario));
+        let Scenario::Echo(args) = scenario else { panic!("{:?}", shares[1].command) };
+        assert_eq!(
+            (args.script.script.as_deref(), args.script.set.as_slice()),
+            (Some("stomp"), &["own=/topic/x-".to_owned()][..])
+        );
+    }
+
+    #[test]
     fn users_go_with_their_pairs() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokens.csv");
@@ -296,10 +315,14 @@ mod tests {
             ("run echo --url ws://127.0.0.1:1/ --connections 2", "use fewer agents"),
             ("run echo --url ws://127.0.0.1:1/ --cpu 1", "give it to `agent`"),
             ("run single --url http://127.0.0.1:1 --acked a.jsonl", "without a coordinator"),
-            ("run echo --url ws://127.0.0.1:1/ --protocol script --script stomp", "reads files"),
             ("run mixed --url http://127.0.0.1:1 --rate 5", "without a coordinator"),
             ("run publish --url ws://127.0.0.1:1/ --client tungstenite", "--client engine"),
             ("run publish --url ws://127.0.0.1:1/ --publishers 0", "--publishers must be"),
+            ("run echo --url ws://127.0.0.1:1/ --protocol script --script my.toml", "agents read no files"),
+            (
+                "run echo --url ws://127.0.0.1:1/ --protocol script --script stomp --set own=@a:b",
+                "agents read no files",
+            ),
         ] {
             assert!(shares(line, 3).unwrap_err().to_string().contains(wanted), "{line}");
         }

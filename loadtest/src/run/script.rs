@@ -1,5 +1,8 @@
 //! Runs of protocols that a file describes. Owns no measuring.
 
+use std::borrow::Cow;
+use std::path::Path;
+
 use crate::cli::{Client, ConnectArgs, EchoArgs, PublishArgs, ScriptArgs, check_size};
 use crate::driver::Plan;
 use crate::error::LoadError;
@@ -11,9 +14,18 @@ use crate::spread::Sizes;
 
 use super::{ECHO_SIZE_MAX, drive, label, plan, report};
 
-const PROTOCOL: &str = "script";
 /// What a message may have around its content.
 const AROUND: usize = 1024;
+
+/// The protocol as reports name it, where a file describes it.
+pub(super) fn protocol(args: &ScriptArgs) -> Option<Cow<'static, str>> {
+    let name = Path::new(args.script.as_deref()?).file_stem()?.to_string_lossy();
+    Some(format!("script:{name}").into())
+}
+
+fn name(args: &ScriptArgs) -> Cow<'static, str> {
+    protocol(args).unwrap_or("script".into())
+}
 
 /// Refuses a description where another protocol is asked for.
 pub(super) fn check(args: &ScriptArgs, is_script: bool) -> Result<(), LoadError> {
@@ -34,7 +46,7 @@ pub(super) fn echo(args: &EchoArgs) -> Result<Report, LoadError> {
     let mut driver = Scripted::echo(setup);
     let ran =
         drive(&args.common, &plan, &mut driver, args.size.max() + AROUND).map_err(|error| driver.explain(error))?;
-    let label = label("echo", PROTOCOL, Some(&args.load.load()), Some(&args.size));
+    let label = label("echo", name(&args.script), Some(&args.load.load()), Some(&args.size));
     Ok(report(label, &plan, ran, Some(driver.finish())))
 }
 
@@ -43,7 +55,7 @@ pub(super) fn connect(args: &ConnectArgs, plan: Plan) -> Result<Report, LoadErro
     let setup = setup(&args.script, &plan, Purpose::Connect, Load::closed(1), Sizes::from(0))?;
     let mut driver = Scripted::idle(setup);
     let ran = drive(&args.common, &plan, &mut driver, 0).map_err(|error| driver.explain(error))?;
-    Ok(report(label("connect", PROTOCOL, None, None), &plan, ran, None))
+    Ok(report(label("connect", name(&args.script), None, None), &plan, ran, None))
 }
 
 /// Some clients write to a room, everybody in it receives.
@@ -60,7 +72,8 @@ pub(super) fn publish(args: &PublishArgs, plan: Plan) -> Result<Report, LoadErro
     let mut driver = Scripted::publish(setup, args.publishers);
     let ran =
         drive(&args.common, &plan, &mut driver, args.size.max() + AROUND).map_err(|error| driver.explain(error))?;
-    Ok(report(label("publish", PROTOCOL, Some(&args.load.load()), Some(&args.size)), &plan, ran, Some(driver.finish())))
+    let label = label("publish", name(&args.script), Some(&args.load.load()), Some(&args.size));
+    Ok(report(label, &plan, ran, Some(driver.finish())))
 }
 
 fn setup(
@@ -72,7 +85,7 @@ fn setup(
 ) -> Result<ScriptedSetup, LoadError> {
     let name = args.script.as_deref().unwrap_or_default();
     let mut script = Script::load(name, &args.set, purpose, plan.seed)?;
-    script.check(plan.clients)?;
+    script.seat(plan.place.first_client, plan.clients)?;
     if plan.url.target != "/" {
         // A path in --url is nearer to who runs the tool than one in the description.
         script.keep_target();

@@ -145,7 +145,7 @@ impl Template {
             match (piece, extra) {
                 (Piece::Bytes(bytes), _) => out.extend_from_slice(bytes),
                 (Piece::Variable(variable), _) => variables.write(*variable, client, out),
-                (Piece::Client, _) => number(u64::from(client), out),
+                (Piece::Client, _) => number(u64::from(variables.number(client)), out),
                 (Piece::Value, Extra::Value(value)) => out.extend_from_slice(value.as_bytes()),
                 (Piece::Id, Extra::Message(parts)) => write_id(parts.run, parts.key, out),
                 (Piece::Number, Extra::Message(parts)) => number(parts.number, out),

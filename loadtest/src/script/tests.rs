@@ -160,10 +160,12 @@ fn columns_have_a_row_for_each_connection() {
         assert!(script.write_step(0, client, &mut out));
         String::from_utf8(out).unwrap()
     };
-    let script = load("token").unwrap();
+    let mut script = load("token").unwrap();
     assert!(sent(&script, 0).contains("\"aa\"") && sent(&script, 1).contains("\"bb\""));
-    assert!(script.check(2).is_ok());
-    assert!(script.check(3).unwrap_err().to_string().contains("it has 2 rows and the run has 3 connections"));
+    assert!(script.seat(0, 2).is_ok());
+    assert!(script.seat(0, 3).unwrap_err().to_string().contains("it has 2 rows and the run has 3 connections"));
+    assert!(script.seat(1, 2).is_err() && script.seat(1, 1).is_ok());
+    assert!(sent(&script, 0).contains("\"bb\""), "another agent has the first");
     assert!(sent(&load("2").unwrap(), 0).contains("\"token\""), "by number there is no line of names");
     assert!(load("tokn").unwrap_err().to_string().contains("did you mean token?"));
     assert!(load("3").unwrap_err().to_string().contains("line 1: it has too few columns"));

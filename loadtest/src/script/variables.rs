@@ -39,6 +39,8 @@ pub(super) struct Variables {
     names: Vec<String>,
     sources: Vec<Source>,
     seed: u64,
+    /// The number of the first connection, where other agents have others.
+    first: u32,
 }
 
 impl Variables {
@@ -50,7 +52,7 @@ impl Variables {
         set: &[String],
         seed: u64,
     ) -> Result<Variables, LoadError> {
-        let mut variables = Variables { names: Vec::new(), sources: Vec::new(), seed };
+        let mut variables = Variables { names: Vec::new(), sources: Vec::new(), seed, first: 0 };
         for section in section.into_iter() {
             for name in section.keys() {
                 let source = source(section, name, folder)?;
@@ -83,8 +85,10 @@ impl Variables {
         Ok(())
     }
 
-    /// Checks that there is a value for each of `clients` connections.
-    pub(super) fn check(&self, clients: u32) -> Result<(), LoadError> {
+    /// The connections are `clients` from number `first` on. Checks that there is a value for each.
+    pub(super) fn seat(&mut self, first: u32, clients: u32) -> Result<(), LoadError> {
+        self.first = first;
+        let clients = first.saturating_add(clients);
         for source in &self.sources {
             if let Source::Column(column) = source
                 && column.rows.len() < clients as usize
@@ -115,8 +119,14 @@ impl Variables {
         }
     }
 
+    /// The number of a connection among those of all agents.
+    pub(super) fn number(&self, client: u32) -> u32 {
+        self.first.saturating_add(client)
+    }
+
     /// Appends the variable's value for a connection.
     pub(super) fn write(&self, variable: usize, client: u32, out: &mut Vec<u8>) {
+        let client = self.number(client);
         match self.sources.get(variable) {
             Some(Source::Constant(text)) => out.extend_from_slice(text.as_bytes()),
             Some(Source::Counter(from)) => {

@@ -73,10 +73,13 @@ redelivered = "/again"
 const LINES: Protocol = Protocol {
     target: "/",
     subprotocol: None,
-    greeting: Some("WELCOME\r\n"),
+    greeting: None,
     heard: |room, me, line| match line.split_once(' ') {
         Some(("SAY", text)) => room.publish("all", None, &format!(":{me} SAID {text}\r\n")),
-        _ => room.join(me, "all"),
+        _ => {
+            room.join(me, "all");
+            room.say(me, "WELCOME\r\n");
+        }
     },
 };
 
