@@ -192,7 +192,7 @@ impl Script {
         seed: u64,
     ) -> Result<Script, LoadError> {
         let table: Table = text.parse().map_err(|error: toml::de::Error| {
-            let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            let line = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or(text).matches('\n').count() + 1;
             LoadError::File { path: PathBuf::from(file), why: format!("line {line}: {}", error.message()) }
         })?;
         let whole = Section::whole(file, &table, WHOLE)?;
@@ -305,7 +305,7 @@ impl Script {
         let found = answer.to.find(&answer.value, message);
         let value = match (&answer.value, found) {
             (Some(Address::Json(_)), Found::Text(text)) => serde_json::Value::from(text).to_string(),
-            _ => found.shown(),
+            _ => found.written(),
         };
         answer.send.write(&self.variables, client, Extra::Value(&value), out);
         true

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use crate::cli::{Client, ConnectArgs, EchoArgs, PublishArgs, ScriptArgs, check_size};
+use crate::cli::{Client, ConnectArgs, EchoArgs, Payload, PublishArgs, ScriptArgs, check_size};
 use crate::driver::Plan;
 use crate::error::LoadError;
 use crate::report::Report;
@@ -35,11 +35,20 @@ pub(super) fn check(args: &ScriptArgs, is_script: bool) -> Result<(), LoadError>
     }
 }
 
+fn check_tokens(tokens: Option<&Path>) -> Result<(), LoadError> {
+    let why = "--tokens is of --protocol gochat: give a variable of the description a column, --set NAME=@FILE:COLUMN";
+    tokens.map_or(Ok(()), |_| Err(LoadError::Arguments(why.to_owned())))
+}
+
 /// Every client sends messages that come back to it.
 pub(super) fn echo(args: &EchoArgs) -> Result<Report, LoadError> {
     check_size(&args.size, 1..=ECHO_SIZE_MAX)?;
     if args.client != Client::Engine {
         return Err(LoadError::Arguments("--client tungstenite speaks raw-echo only: leave it out".to_owned()));
+    }
+    if args.payload == Payload::Binary {
+        let why = "--payload is of raw-echo: leave it out and write frames = \"binary\" in the description";
+        return Err(LoadError::Arguments(why.to_owned()));
     }
     let plan = plan(&args.common, args.connections, args.load.warmup, args.load.measured())?;
     let setup = setup(&args.script, &plan, Purpose::Echo, args.load.load(), args.size.clone())?;
@@ -52,6 +61,7 @@ pub(super) fn echo(args: &EchoArgs) -> Result<Report, LoadError> {
 
 /// Connections are opened and held.
 pub(super) fn connect(args: &ConnectArgs, plan: Plan) -> Result<Report, LoadError> {
+    check_tokens(args.tokens.as_deref())?;
     let setup = setup(&args.script, &plan, Purpose::Connect, Load::closed(1), Sizes::from(0))?;
     let mut driver = Scripted::idle(setup);
     let ran = drive(&args.common, &plan, &mut driver, 0).map_err(|error| driver.explain(error))?;
@@ -61,6 +71,7 @@ pub(super) fn connect(args: &ConnectArgs, plan: Plan) -> Result<Report, LoadErro
 /// Some clients write to a room, everybody in it receives.
 pub(super) fn publish(args: &PublishArgs, plan: Plan) -> Result<Report, LoadError> {
     check_size(&args.size, 1..=ECHO_SIZE_MAX)?;
+    check_tokens(args.tokens.as_deref())?;
     let load = args.load.load();
     let closed = matches!(load, Load::Closed { .. });
     let setup = setup(&args.script, &plan, Purpose::Publish, load, args.size.clone())?;

@@ -24,6 +24,8 @@ use crate::traffic::{Account, Measured, Traffic, Window};
 const RETRY_NS: u64 = 100_000_000;
 /// Different refusals told apart in a report.
 const ERRORS_MAX: usize = 16;
+/// Characters of a refusal's code in a report.
+const CODE_CHARS: usize = 100;
 
 /// An account that a described protocol can fill.
 pub(crate) trait Book: Account {
@@ -194,6 +196,11 @@ impl<A: Book> Scripted<A> {
     }
 }
 
+/// The beginning of an error's code.
+fn shown(code: Found<'_>) -> String {
+    code.written().chars().take(CODE_CHARS).collect()
+}
+
 /// Whether any step of the handshake waits for a message.
 fn waits(script: &Script) -> bool {
     (0..script.steps()).any(|step| script.step_waits(step))
@@ -238,7 +245,7 @@ impl<A: Book> Talk<A> {
         let meaning = script.meaning(message);
         if out.state(client) == State::Greeting {
             if let Meaning::Refusal { code, .. } = meaning {
-                return out.end_this(format!("the server refused the handshake: error {}", code.shown()));
+                return out.end_this(format!("the server refused the handshake: error {}", shown(code)));
             }
             let step = self.steps.get(client as usize).map_or_else(|| first_wait(script), |step| usize::from(*step));
             if script.step_expects(step, message) {
@@ -310,7 +317,7 @@ impl<A: Book> Talk<A> {
     }
 
     fn refused(&mut self, script: &Script, client: u32, id: Found<'_>, code: Found<'_>, now_ns: u64) {
-        let error = format!("error {}", code.shown());
+        let error = format!("error {}", shown(code));
         if self.errors.len() < ERRORS_MAX || self.errors.contains_key(&error) {
             *self.errors.entry(error).or_default() += 1;
         }

@@ -52,8 +52,8 @@ impl Found<'_> {
         }
     }
 
-    /// As it is shown to people and written into answers.
-    pub(crate) fn shown(self) -> String {
+    /// As it is written into answers.
+    pub(crate) fn written(self) -> String {
         match self {
             Found::Absent | Found::Other => String::new(),
             Found::Text(text) => text.to_owned(),

@@ -115,7 +115,7 @@ fn mistakes_name_file_and_key_and_say_what_to_do() {
         ("/ws?n", "ws?n", "target: it must begin with /"),
         ("number_from = 10", "number_from = \"10\"", "publish.number_from: it must be a whole number"),
         ("match = { has = [\"/error\"] }", "match = { has = \"/error\" }", "refusal.match.has: it must be a list"),
-        ("[headers]", "[headers", "d.toml: line "),
+        ("[headers]", "[headers", "d.toml: line 3: "),
     ] {
         let said = change(from, to);
         assert!(said.contains(wanted) && !said.contains('\n'), "{said:?} should say {wanted:?}");

@@ -195,6 +195,16 @@ fn mistakes_are_told_in_one_line_before_anything_is_connected() {
     let (before, after) = quiet.split_once("[publish.acknowledgement]").unwrap();
     let quiet = format!("{before}[publish.delivery]{}", after.split_once("[publish.delivery]").unwrap().1);
     assert!(run(&quiet, "--connections 2").contains("give --rate"));
+    for (flags, wanted) in [
+        ("echo --payload binary", "frames = \"binary\""),
+        ("echo --client tungstenite", "raw-echo only"),
+        ("connect --tokens t.csv", "--set NAME=@FILE:COLUMN"),
+        ("publish --tokens t.csv", "--set NAME=@FILE:COLUMN"),
+    ] {
+        let line = format!("run {flags} --protocol script --script stomp --url ws://127.0.0.1:9/");
+        let said = load(&line).unwrap_err().to_string();
+        assert!(said.contains(wanted), "{flags}: {said}");
+    }
     let said = load("run echo --script stomp --url ws://127.0.0.1:9/").unwrap_err().to_string();
     assert!(said.contains("--script and --protocol script go together"), "{said}");
 }
