@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
-use crate::message::Key;
+use crate::message::{Key, mix};
 
 const GOOD: &str = r#"
 target = "/ws?n=${n}"
@@ -89,6 +89,42 @@ fn one_frame_may_hold_several_messages() {
     assert!(seen[0].starts_with("Ack") && seen[1] == "Nothing" && seen.len() == 2, "{seen:?}");
     assert!(meanings(&list, ack)[0].starts_with("Ack"), "a single one without a list");
     assert_eq!(meanings(&list, "[{}").last().map(String::as_str), Some("unreadable"));
+}
+
+#[test]
+fn no_frame_of_a_server_is_too_strange() {
+    let frames = [
+        "{\"id\":7,\"publish\":{}}\n{\"push\":{\"channel\":\"loadtest\",\"pub\":{\"data\":{\"id\":\"lt\",\"content\":\"é\"}}}}\n{}",
+        "[{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}},{\"id\":\"p\",\"method\":\"ping\"},{\"error\":{\"code\":-32601}}]",
+        "42[\"message\",{\"id\":\"lt\",\"content\":\"a\\u00e9\"}]",
+        "MESSAGE\r\nsubscription:0\nlt-id:lté\n\nbody\0\n",
+    ];
+    let (mut state, mut read, mut broken) = (1, 0, 0);
+    for (name, _) in BUILT_IN {
+        let script = Script::load(name, &[], Purpose::Publish, 1).unwrap();
+        for round in 0..3000 {
+            let mut frame = frames[round % frames.len()].as_bytes().to_vec();
+            for _ in 0..round % 4 {
+                state = mix(state);
+                let at = state as usize % frame.len();
+                match state >> 62 {
+                    0 => frame.truncate(at.max(1)),
+                    1 => frame[at] = (state >> 32) as u8,
+                    2 => frame.insert(at, b"{}[]\",:\n\0~"[(state >> 40) as usize % 10]),
+                    _ => drop(frame.remove(at.min(frame.len() - 1))),
+                }
+                frame.resize(frame.len().max(1), b' ');
+            }
+            script.each(&String::from_utf8_lossy(&frame), |message| match message {
+                Some(message) => {
+                    script.write_answer(&message, 0, &mut Vec::new());
+                    read += usize::from(script.meaning(&message) != Meaning::Nothing || !message.shown().is_empty());
+                }
+                None => broken += 1,
+            });
+        }
+    }
+    assert!(read > 1000 && broken > 1000, "{read} {broken}");
 }
 
 #[test]
