@@ -25,6 +25,8 @@ use crate::timeline::{Interval, Point};
 
 /// How long a coordinator may take to say who it is, and to take what it is told.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Before the next caller is accepted when one could not be.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Conversations at once, refused ones included.
 const CALLERS_MAX: usize = 16;
 
@@ -65,13 +67,14 @@ impl Agent {
     }
 
     /// Serves coordinators until the process ends.
-    ///
-    /// # Errors
-    /// The listener broke.
-    pub fn serve(self) -> Result<(), LoadError> {
+    pub fn serve(self) {
         let callers = Arc::new(());
         for stream in self.listener.incoming() {
-            let stream = stream.map_err(|e| LoadError::Arguments(format!("accept() failed: {e}")))?;
+            let Ok(stream) = stream else {
+                // Out of descriptors in a large run, as a rule; a caller that gives up is no reason to end either.
+                thread::sleep(ACCEPT_PAUSE);
+                continue;
+            };
             if Arc::strong_count(&callers) > CALLERS_MAX {
                 continue;
             }
@@ -86,7 +89,6 @@ impl Agent {
                 drop(counted);
             });
         }
-        Ok(())
     }
 }
 

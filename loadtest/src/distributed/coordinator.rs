@@ -206,7 +206,10 @@ impl Party {
                         seconds.push(*second);
                     }
                 }
-                Ok(FromAgent::Done(share)) => agent.share = Some(*share),
+                Ok(FromAgent::Done(share)) => {
+                    agent.share = Some(*share);
+                    self.tell_of_others();
+                }
                 Ok(FromAgent::Sent { messages }) => {
                     agent.sent = Some(messages);
                     self.tell_of_others();
