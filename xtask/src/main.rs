@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks on its standard streams")]
 
+mod bench;
 mod browser;
 mod deny;
 mod process;
@@ -25,6 +26,8 @@ enum Command {
     Lint,
     /// Every test, on embedded parts; installs what the tests need into the target directory
     Test(test::Options),
+    /// Ours, floors and peers in interleaved rounds, as ratios
+    Bench(bench::Options),
 }
 
 fn main() -> std::process::ExitCode {
@@ -32,6 +35,7 @@ fn main() -> std::process::ExitCode {
         Command::Ci => lint().and_then(|()| test::run(&test::Options::default())),
         Command::Lint => lint(),
         Command::Test(options) => test::run(&options),
+        Command::Bench(options) => bench::run(&options),
     };
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -56,6 +56,10 @@ pub(crate) fn workspace_root() -> PathBuf {
 
 /// Where tools that a step needs are installed: inside the target directory, so that cleaning it removes them.
 pub(crate) fn tools_dir() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace_root().join("target"), PathBuf::from);
-    target.join("tools")
+    target_dir().join("tools")
+}
+
+/// Where cargo builds.
+pub(crate) fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace_root().join("target"), PathBuf::from)
 }
