@@ -16,16 +16,18 @@ pub(super) fn table(measured: &[(&Cell, Vec<Row>)]) -> String {
     let absolute = first.figure == Figure::Memory;
     let contenders: Vec<&str> =
         rows.iter().filter(|row| absolute || !row.contender.is_floor).map(|row| row.contender.name).collect();
-    let mut out = format!("| | floor, {} | goal | {} |", first.unit(), contenders.join(" | "));
+    let floor_of = |unit: &str| if absolute { String::new() } else { format!(" floor, {unit} |") };
+    let mut out = format!("| |{} goal | {} |", floor_of(first.unit()), contenders.join(" | "));
     let per_message = first.figure == Figure::Message;
     if per_message {
         out.push_str(" generator to gochat |");
     }
-    let columns = 3 + contenders.len() + usize::from(per_message);
+    let columns = 2 + usize::from(!absolute) + contenders.len() + usize::from(per_message);
     let _ = writeln!(out, "\n|{}", "---|".repeat(columns));
     for (cell, rows) in measured {
         let Some(best) = floor(rows) else { continue };
-        let _ = write!(out, "| {} | {} | {} |", cell.name, Spread::of(&best.server), cell.goal);
+        let figure = if absolute { String::new() } else { format!(" {} |", Spread::of(&best.server)) };
+        let _ = write!(out, "| {} |{figure} {} |", cell.name, cell.goal);
         for row in rows.iter().filter(|row| contenders.contains(&row.contender.name)) {
             let shown = if absolute { Spread::of(&row.server) } else { Spread::ratios(&row.server, &best.server) };
             let _ = write!(out, " {shown} |");
