@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::ledger::{Delivery, First, Messages};
+use crate::ledger::{Delivery, Messages, Sent};
 use crate::message::Key;
 
 /// Messages remembered while somebody still misses them. The oldest beyond that are judged as they stand.
@@ -13,7 +13,7 @@ const WORD_BITS: usize = u64::BITS as usize;
 /// One message on its way: a bit for each client.
 #[derive(Debug)]
 struct Open {
-    intended_ns: u64,
+    sent: Sent,
     sender: u32,
     /// As acknowledged or delivered first; 0: not known.
     seq: u32,
@@ -45,8 +45,8 @@ impl Reach {
 /// What a delivery was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Arrival {
-    /// When the message should have been sent.
-    pub(crate) intended_ns: u64,
+    /// When the message was sent.
+    pub(crate) sent: Sent,
     /// Nobody misses it any more.
     pub(crate) is_last: bool,
 }
@@ -83,7 +83,7 @@ impl Audience {
     }
 
     /// Opens the account of the next message.
-    pub(crate) fn send(&mut self, client: u32, intended_ns: u64) -> Key {
+    pub(crate) fn send(&mut self, client: u32, sent: impl Into<Sent>) -> Key {
         if self.open.len() == OPEN_MAX {
             self.judge_oldest();
         }
@@ -91,7 +91,7 @@ impl Audience {
         let have = vec![0; (self.clients as usize).div_ceil(WORD_BITS)].into_boxed_slice();
         let acked = !self.reach.acked;
         let missing = self.clients - u32::from(!self.reach.sender);
-        self.open.push_back(Open { intended_ns, sender: client, seq: 0, acked, refused: false, have, missing });
+        self.open.push_back(Open { sent: sent.into(), sender: client, seq: 0, acked, refused: false, have, missing });
         self.unfinished += 1;
         self.messages.sent += 1;
         Key::new(client, number)
@@ -99,14 +99,14 @@ impl Audience {
 
     /// An acknowledgement reached `client`. `Some` when it is the first of its message.
     /// `seq` is its number in the room, where the acknowledgement says it.
-    pub(crate) fn acked(&mut self, client: u32, key: Key, seq: impl Into<Option<u32>>) -> Option<First> {
+    pub(crate) fn acked(&mut self, client: u32, key: Key, seq: impl Into<Option<u32>>) -> Option<Sent> {
         let seq = seq.into();
         let open = self.entry(key)?;
         if open.sender != client || open.acked || open.refused {
             return None;
         }
         open.acked = true;
-        let first = First { intended_ns: open.intended_ns };
+        let first = open.sent;
         let contradicts = seq.is_some_and(|seq| open.seq != 0 && open.seq != seq);
         open.seq = seq.unwrap_or(open.seq);
         self.messages.acked += 1;
@@ -147,7 +147,7 @@ impl Audience {
         *have |= bit;
         let open = self.entry(key)?;
         open.missing = open.missing.saturating_sub(1);
-        let arrival = Arrival { intended_ns: open.intended_ns, is_last: open.missing == 0 };
+        let arrival = Arrival { sent: open.sent, is_last: open.missing == 0 };
         let contradicts = seq.is_some_and(|seq| open.seq != 0 && open.seq != seq);
         open.seq = seq.unwrap_or(0);
         self.forget_finished();
@@ -229,7 +229,7 @@ mod tests {
         let mut audience = Audience::new(Reach::OTHERS, 4, 2);
         let key = audience.send(1, 7);
         assert_eq!(deliver(&mut audience, 0, key, 1), Some(false));
-        assert_eq!(audience.acked(1, key, 1), Some(First { intended_ns: 7 }));
+        assert_eq!(audience.acked(1, key, 1), Some(Sent::from(7)));
         assert_eq!(deliver(&mut audience, 3, key, 1), Some(false));
         assert_eq!(deliver(&mut audience, 2, key, 1), Some(true));
         assert_eq!(audience.unfinished(), 0);

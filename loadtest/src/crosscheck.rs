@@ -108,7 +108,7 @@ impl<A: Judge> Run<'_, A> {
 
     fn end_interval(&mut self) {
         // A server that died has no figures any more; the run goes on to say so.
-        let server = self.plan.server_pid.and_then(|pid| sample::server(pid).ok());
+        let server = self.plan.server_pid.and_then(|pid| sample::server_brief(pid).ok());
         let now = Both { at_ns: self.now_ns(), own: sample::own(), server };
         let seen = self.talk.traffic.interval();
         self.timeline.end_interval(now, self.sockets.alive(), &seen);

@@ -8,7 +8,7 @@ use gochat_ring::{Completion, Completions, Reactor, RingConfig};
 use crate::driver::{Driver, Plan};
 use crate::error::LoadError;
 use crate::observer::Observer;
-use crate::sample::{self, Sample};
+use crate::sample::{self, Sample, Switches};
 use crate::timeline::{Both, Point, Timeline};
 use crate::traffic::Window;
 
@@ -37,6 +37,11 @@ pub(crate) struct Usage {
     pub(crate) wait_s: f64,
     /// Growth of resident memory by the connections, before any message, per connection.
     pub(crate) bytes_per_connection: f64,
+    pub(crate) switches: Option<Switches>,
+    /// TCP buffers of the machine at the end.
+    pub(crate) tcp_bytes: Option<u64>,
+    /// Their growth by the connections, per connection.
+    pub(crate) tcp_bytes_per_connection: Option<f64>,
 }
 
 /// What a run came to, apart from its messages.
@@ -62,11 +67,15 @@ impl Moments {
     pub(crate) fn usage(self, established: u32) -> (Usage, Option<Usage>) {
         let Moments { before, idle, from, to } = self;
         let connections = f64::from(established.max(1));
+        let growth = |from: u64, to: u64| (to as f64 - from as f64) / connections;
         let usage = |before: Sample, idle: Sample, from: Sample, to: Sample| Usage {
             cpu_s: to.cpu_s - from.cpu_s,
             rss_bytes: to.rss_bytes,
             wait_s: to.wait_s - from.wait_s,
-            bytes_per_connection: (idle.rss_bytes as f64 - before.rss_bytes as f64) / connections,
+            bytes_per_connection: growth(before.rss_bytes, idle.rss_bytes),
+            switches: to.switches.zip(from.switches).map(|(to, from)| to.since(from)),
+            tcp_bytes: to.tcp_bytes,
+            tcp_bytes_per_connection: before.tcp_bytes.zip(idle.tcp_bytes).map(|(from, to)| growth(from, to)),
         };
         let server = match (before.server, idle.server, from.server, to.server) {
             (Some(before), Some(idle), Some(from), Some(to)) => Some(usage(before, idle, from, to)),
@@ -230,7 +239,7 @@ impl<R: Reactor, D: Driver> Engine<'_, R, D> {
 
     fn end_interval(&mut self, observer: &mut dyn Observer) {
         // A server that died has no figures any more; the run goes on to say so.
-        let server = self.plan.server_pid.and_then(|pid| sample::server(pid).ok());
+        let server = self.plan.server_pid.and_then(|pid| sample::server_brief(pid).ok());
         let now = Both { at_ns: self.clock.now_ns(), own: sample::own(), server };
         let seen = self.clients.driver.interval();
         self.timeline.end_interval(now, self.clients.alive(), &seen);

@@ -17,6 +17,7 @@ const REFUSED: u32 = 8;
 const FLAG_BITS: u32 = 8;
 
 const _: () = assert!(CLIENTS_MAX as u64 <= 1 << (32 - FLAG_BITS));
+const _: () = assert!(size_of::<Open>() <= 24, "one for each message that is not finished");
 
 /// Who receives a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,17 +104,26 @@ pub struct Delivery {
     pub redelivered: bool,
 }
 
-/// An answer of the ledger: the message is new to it.
+/// When a message was sent. The ledger keeps it, and gives it back with the first answer and the first delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct First {
-    /// When it should have been sent.
+pub struct Sent {
+    /// When it should have been: latencies count from here.
     pub intended_ns: u64,
+    /// When it was given to its connection: service times count from here.
+    pub sent_ns: u64,
 }
 
-/// 16 bytes for each message that is not finished.
+impl From<u64> for Sent {
+    /// Sent when it should have been.
+    fn from(at_ns: u64) -> Sent {
+        Sent { intended_ns: at_ns, sent_ns: at_ns }
+    }
+}
+
+/// 24 bytes for each message that is not finished.
 #[derive(Debug, Clone, Copy)]
 struct Open {
-    intended_ns: u64,
+    sent: Sent,
     sender_flags: u32,
     /// As acknowledged or delivered first; 0: not known.
     seq: u32,
@@ -149,13 +159,13 @@ impl Ledger {
     }
 
     /// Opens the account of the next message.
-    pub fn send(&mut self, client: u32, intended_ns: u64) -> Key {
+    pub fn send(&mut self, client: u32, sent: impl Into<Sent>) -> Key {
         let flags = if self.route == Route::Echo { ACKED } else { 0 };
         let number = self.base + self.open.len() as u64;
         if self.open.len() == OPEN_MAX {
             self.judge_oldest();
         }
-        self.open.push_back(Open { intended_ns, sender_flags: client << FLAG_BITS | flags, seq: 0 });
+        self.open.push_back(Open { sent: sent.into(), sender_flags: client << FLAG_BITS | flags, seq: 0 });
         self.unfinished += 1;
         self.messages.sent += 1;
         Key::new(client, number)
@@ -163,7 +173,7 @@ impl Ledger {
 
     /// An acknowledgement reached `client`. `Some` when it is the first of its message.
     /// `seq` is its number in the conversation, where the acknowledgement says it.
-    pub fn acked(&mut self, client: u32, key: Key, seq: impl Into<Option<u32>>) -> Option<First> {
+    pub fn acked(&mut self, client: u32, key: Key, seq: impl Into<Option<u32>>) -> Option<Sent> {
         let seq = seq.into();
         if key.client() != client {
             self.messages.foreign += 1;
@@ -174,7 +184,7 @@ impl Ledger {
             return None;
         }
         open.sender_flags |= ACKED;
-        let first = First { intended_ns: open.intended_ns };
+        let first = open.sent;
         let contradicts = seq.is_some_and(|seq| open.seq != 0 && open.seq != seq);
         open.seq = seq.unwrap_or(open.seq);
         self.messages.acked += 1;
@@ -196,7 +206,7 @@ impl Ledger {
     }
 
     /// A message was delivered. `Some` when it is the first delivery, intact and to the right client.
-    pub fn delivered(&mut self, delivery: Delivery) -> Option<First> {
+    pub fn delivered(&mut self, delivery: Delivery) -> Option<Sent> {
         let Delivery { client, key, seq, intact, redelivered } = delivery;
         if key.number() >= self.base + self.open.len() as u64 {
             self.unreadable();
@@ -219,7 +229,7 @@ impl Ledger {
             return None;
         }
         let contradicts = seq.is_some_and(|seq| open.seq != 0 && open.seq != seq);
-        let first = First { intended_ns: open.intended_ns };
+        let first = open.sent;
         open.seq = seq.unwrap_or(0);
         open.sender_flags |= if intact && !contradicts { DELIVERED } else { DAMAGED };
         let position = seq.map_or(key.number(), u64::from);
@@ -368,7 +378,7 @@ mod tests {
     fn a_pair_needs_acknowledgement_and_delivery_in_any_order() {
         let mut ledger = Ledger::new(Route::Pair, 2);
         let [a, b, c] = [ledger.send(0, 5), ledger.send(0, 6), ledger.send(0, 7)];
-        assert_eq!(ledger.acked(0, a, 1), Some(First { intended_ns: 5 }));
+        assert_eq!(ledger.acked(0, a, 1), Some(Sent::from(5)));
         assert_eq!(ledger.acked(0, a, 1), None, "a second time");
         assert!(deliver(&mut ledger, a, 1));
         assert!(deliver(&mut ledger, b, 2));

@@ -162,6 +162,7 @@ mod tests {
                 generator_cores: 0.0,
                 server_cores: None,
                 server_rss_bytes: None,
+                tcp_bytes: None,
             };
             progress.interval(&point, &seen);
         }

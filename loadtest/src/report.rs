@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::engine::Census;
 pub use crate::engine::Connections;
 use crate::ledger::Messages;
-use crate::percentiles::Percentiles;
+use crate::percentiles::{Latencies, Percentiles};
+pub use crate::sample::Switches;
 use crate::timeline::Point;
 use crate::traffic::Measured;
 
@@ -78,6 +79,8 @@ pub struct Detail {
     /// What is measured apart in a run with several kinds of requests or conversations; left out where there is one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
+    /// Of the same messages as `latency_us`, from the time they were sent at.
+    pub service_us: ServiceMicros,
     /// Second by second, warm-up included.
     pub timeline: Vec<Point>,
     /// What the figures were made of, to be merged with those of other agents; no part of the JSON form.
@@ -177,6 +180,26 @@ pub struct LatencyMicros {
     pub connect: Option<Percentiles>,
 }
 
+/// Microseconds from the time that a message was given to its connection: without what it waited for the generator.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ServiceMicros {
+    /// To the sender's acknowledgement.
+    pub ack: Option<Percentiles>,
+    /// To the receiver's delivery.
+    pub deliver: Option<Percentiles>,
+    /// To the echo.
+    pub rtt: Option<Percentiles>,
+}
+
+impl ServiceMicros {
+    /// Of acknowledgements and arrivals, which are echoes in a run that is one.
+    pub(crate) fn new(ack: &Latencies, arrivals: &Latencies, is_echo: bool) -> ServiceMicros {
+        let (ack, arrivals) = (ack.percentiles(), arrivals.percentiles());
+        let (rtt, deliver) = if is_echo { (arrivals, None) } else { (None, arrivals) };
+        ServiceMicros { ack, deliver, rtt }
+    }
+}
+
 /// What one side used.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Cost {
@@ -192,6 +215,14 @@ pub struct Cost {
     pub bytes_per_connection: f64,
     /// CPU microseconds per message of the measured phase (echo: echoed; single: acknowledged; publish: delivered).
     pub us_per_message: Option<f64>,
+    /// Context switches in the measured phase: of the generator's thread, of all threads that the server has at its end.
+    pub switches: Option<Switches>,
+    /// Both kinds together, per message as in `us_per_message`.
+    pub switches_per_message: Option<f64>,
+    /// What the kernel holds in TCP buffers at the end of the measured phase, of all sockets of the machine; with the server.
+    pub tcp_bytes: Option<u64>,
+    /// Growth of that by the connections, before any message, per connection.
+    pub tcp_bytes_per_connection: Option<f64>,
 }
 
 /// Where it ran.
@@ -233,7 +264,16 @@ impl Report {
     /// A result that has every figure a result can have, all of them 0.
     pub(crate) fn with_every_figure() -> Report {
         let latency = || Some(Percentiles::default());
-        let cost = Cost { wait_cores: Some(0.0), us_per_message: Some(0.0), ..Cost::default() };
+        let zero = Some(0.0);
+        let cost = Cost {
+            wait_cores: zero,
+            us_per_message: zero,
+            switches: Some(Switches::default()),
+            switches_per_message: zero,
+            tcp_bytes: Some(0),
+            tcp_bytes_per_connection: zero,
+            ..Cost::default()
+        };
         let shape = Shape::default();
         let label = Label {
             schema: SCHEMA,
@@ -261,7 +301,10 @@ impl Report {
                 connect: latency(),
             },
             lag_us: latency(),
-            detail: Detail::default(),
+            detail: Detail {
+                service_us: ServiceMicros { ack: latency(), deliver: latency(), rtt: latency() },
+                ..Detail::default()
+            },
             generator: cost,
             server: Some(cost),
             environment: Environment::default(),
@@ -319,24 +362,37 @@ impl fmt::Display for Report {
                 "rates        {sent_per_s:.0} sent/s, {acked_per_s:.0} acknowledged/s, {delivered_per_s:.0} delivered/s"
             )?;
         }
-        let latency = &self.latency_us;
-        let rows = [
-            ("ack", &latency.ack),
-            ("deliver", &latency.deliver),
-            ("fan-out", &latency.fanout_last),
-            ("rtt", &latency.rtt),
-            ("connect", &latency.connect),
-            ("lag", &self.lag_us),
-        ];
-        for (name, row) in rows {
-            row.as_ref().map_or(Ok(()), |row| show_latency(f, name, row))?;
-        }
+        self.show_latencies(f)?;
         for part in &self.detail.parts {
             writeln!(f, "{:<12} {} sent, {} done", part.name, part.sent, part.done)?;
             part.latency_us.iter().try_for_each(|(name, row)| show_latency(f, &format!("  {name}"), row))?;
         }
         show_cost(f, "generator", &self.generator)?;
         self.server.as_ref().map_or(Ok(()), |server| show_cost(f, "server", server))
+    }
+}
+
+impl Report {
+    fn show_latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let latency = &self.latency_us;
+        let service = &self.detail.service_us;
+        let rows = [
+            ("ack", &latency.ack, &service.ack),
+            ("deliver", &latency.deliver, &service.deliver),
+            ("fan-out", &latency.fanout_last, &None),
+            ("rtt", &latency.rtt, &service.rtt),
+            ("connect", &latency.connect, &None),
+            ("lag", &self.lag_us, &None),
+        ];
+        for (name, row, service) in rows {
+            row.as_ref().map_or(Ok(()), |row| show_latency(f, name, row))?;
+            // A closed loop sends when a message is due: both are the same.
+            service
+                .as_ref()
+                .filter(|it| row.as_ref() != Some(it))
+                .map_or(Ok(()), |it| show_latency(f, "  service", it))?;
+        }
+        Ok(())
     }
 }
 
@@ -356,8 +412,11 @@ fn show_cost(f: &mut fmt::Formatter<'_>, name: &str, cost: &Cost) -> fmt::Result
         cost.rss_bytes as f64 / 1e6,
         cost.bytes_per_connection
     )?;
-    match cost.us_per_message {
-        Some(us) => writeln!(f, ", {us:.2} µs CPU a message"),
-        None => writeln!(f),
+    cost.us_per_message.map_or(Ok(()), |us| write!(f, ", {us:.2} µs CPU a message"))?;
+    if let Some(Switches { voluntary, involuntary }) = cost.switches {
+        write!(f, "\n             {voluntary} voluntary, {involuntary} involuntary context switches")?;
+        cost.switches_per_message.map_or(Ok(()), |switches| write!(f, ", {switches:.2} a message"))?;
     }
+    cost.tcp_bytes.map_or(Ok(()), |bytes| write!(f, "; TCP buffers of the machine {:.2} MB", bytes as f64 / 1e6))?;
+    writeln!(f)
 }

@@ -2,7 +2,7 @@
 //! on. Owns which client is in which room; what happens inside one is its [`Audience`]'s.
 
 use crate::audience::{Arrival, Audience, Reach};
-use crate::ledger::{Delivery, First, Messages};
+use crate::ledger::{Delivery, Messages, Sent};
 use crate::message::Key;
 use crate::traffic::Account;
 
@@ -33,7 +33,7 @@ impl Rooms {
     }
 
     /// An acknowledgement reached `client`. `Some` when it is the first of its message.
-    pub(crate) fn acked(&mut self, client: u32, key: Key, seq: impl Into<Option<u32>>) -> Option<First> {
+    pub(crate) fn acked(&mut self, client: u32, key: Key, seq: impl Into<Option<u32>>) -> Option<Sent> {
         let (room, key) = self.inside(client, key)?;
         room.acked(key.0, key.1, seq)
     }
@@ -75,9 +75,9 @@ impl Rooms {
 }
 
 impl Account for Rooms {
-    fn send(&mut self, client: u32, intended_ns: u64) -> Key {
+    fn send(&mut self, client: u32, sent: Sent) -> Key {
         let size = self.size;
-        let number = self.rooms.get_mut((client / size) as usize).map(|room| room.send(client % size, intended_ns));
+        let number = self.rooms.get_mut((client / size) as usize).map(|room| room.send(client % size, sent));
         Key::new(client, number.map_or(0, Key::number))
     }
 
@@ -100,7 +100,7 @@ mod tests {
     fn each_room_keeps_its_own_numbers_and_order() {
         let mut rooms = Rooms::new(Reach::OTHERS, 6, 3, 3);
         assert_eq!(Rooms::writers(6, 3, 2), [0, 3, 1, 4]);
-        let (a, b) = (rooms.send(1, 5), rooms.send(4, 6));
+        let (a, b) = (rooms.send(1, 5.into()), rooms.send(4, 6.into()));
         assert_eq!([a.client(), b.client(), a.number() as u32, b.number() as u32], [1, 4, 0, 0]);
         assert_eq!(rooms.acked(1, a, 9).map(|first| first.intended_ns), Some(5));
         assert_eq!(rooms.acked(4, b, 1).map(|first| first.intended_ns), Some(6));
@@ -113,12 +113,12 @@ mod tests {
     #[test]
     fn what_crosses_rooms_or_is_missing_is_counted() {
         let mut rooms = Rooms::new(Reach::OTHERS, 6, 3, 3);
-        let key = rooms.send(0, 0);
+        let key = rooms.send(0, 0.into());
         rooms.acked(0, key, 1).unwrap();
         assert_eq!(deliver(&mut rooms, 4, key, 1), None, "to another room");
         assert_eq!(deliver(&mut rooms, 1, key, 1), Some(false));
         assert_eq!(deliver(&mut rooms, 1, key, 1), None, "twice");
-        let refused = rooms.send(5, 0);
+        let refused = rooms.send(5, 0.into());
         assert!(!rooms.refused(1, refused) && rooms.refused(5, refused));
         let first =
             Messages { sent: 1, acked: 1, delivered: 1, lost: 1, duplicated: 1, foreign: 1, ..Messages::default() };

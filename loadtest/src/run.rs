@@ -19,7 +19,9 @@ use crate::engine::{self, Outcome, Usage};
 use crate::error::LoadError;
 use crate::message::{CLIENTS_MAX, mix};
 use crate::observer::{Observer, Progress, say};
-use crate::report::{Cost, Detail, Environment, Exact, Label, LatencyMicros, Rates, Report, SCHEMA, Shape};
+use crate::report::{
+    Cost, Detail, Environment, Exact, Label, LatencyMicros, Rates, Report, SCHEMA, ServiceMicros, Shape,
+};
 use crate::sample;
 use crate::scenario::{Chat, ChatSetup, ECHO_SIZE_MIN, Echo, Idle, Publish, PublishSetup, RAW_SIZE_MIN, ROOM, Speech};
 use crate::schedule::{ArrivalProcess, Load};
@@ -300,19 +302,25 @@ fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Opt
     let seconds = outcome.steady_s.max(1e-9);
     let (is_echo, is_single) = (label.scenario == "echo", label.scenario == "single");
     let done = measured.as_ref().map(|it| if is_single { it.in_window.acked } else { it.in_window.delivered });
+    let per_message = |amount: f64| done.filter(|count| *count > 0).map(|count| amount / count as f64);
     let cost = |usage: Usage| Cost {
         cpu_s: usage.cpu_s,
         cpu_cores: usage.cpu_s / seconds,
         rss_bytes: usage.rss_bytes,
         wait_cores: None,
         bytes_per_connection: usage.bytes_per_connection,
-        us_per_message: done.filter(|count| *count > 0).map(|count| usage.cpu_s * 1e6 / count as f64),
+        us_per_message: per_message(usage.cpu_s * 1e6),
+        switches: usage.switches,
+        switches_per_message: usage.switches.and_then(|switches| per_message(switches.all() as f64)),
+        tcp_bytes: usage.tcp_bytes,
+        tcp_bytes_per_connection: usage.tcp_bytes_per_connection,
     };
     let wait = outcome.generator.wait_s / seconds;
     let generator = Cost { wait_cores: Some(wait), ..cost(outcome.generator) };
     let server = outcome.server.map(cost);
     let mut latency_us = LatencyMicros { connect: outcome.census.latency.percentiles(), ..LatencyMicros::default() };
     let (mut lag_us, mut rates, mut remarks) = (None, None, Vec::new());
+    let mut service_us = ServiceMicros::default();
     if let Some(measured) = &measured {
         let per_s = |count: u64| count as f64 / seconds;
         let seen = measured.in_window;
@@ -326,6 +334,7 @@ fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Opt
             latency_us.deliver = arrivals
         }
         latency_us.fanout_last = measured.last.percentiles();
+        service_us = ServiceMicros::new(&measured.service.ack, &measured.service.deliver, is_echo);
         lag_us = label.rate.and_then(|_| measured.lag.percentiles());
         remarks.clone_from(&measured.remarks);
     }
@@ -348,7 +357,7 @@ fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Opt
         rates,
         latency_us,
         lag_us,
-        detail: Detail { parts: Vec::new(), timeline: outcome.timeline, exact },
+        detail: Detail { parts: Vec::new(), service_us, timeline: outcome.timeline, exact },
         generator,
         server,
         environment: Environment::here(reactor),

@@ -48,6 +48,8 @@ pub struct Point {
     pub server_cores: Option<f64>,
     /// Resident memory of the server; with --server-pid.
     pub server_rss_bytes: Option<u64>,
+    /// TCP buffers of the whole machine; with --server-pid.
+    pub tcp_bytes: Option<u64>,
 }
 
 /// Both sides at the end of an interval.
@@ -100,6 +102,7 @@ impl Timeline {
             generator_cores: cores(self.last.own, now.own),
             server_cores: self.last.server.zip(now.server).map(|(from, to)| cores(from, to)),
             server_rss_bytes: now.server.map(|server| server.rss_bytes),
+            tcp_bytes: now.server.and_then(|server| server.tcp_bytes),
         });
         self.last = now;
     }
@@ -116,7 +119,7 @@ impl Timeline {
 
 /// The columns of [`csv`].
 const COLUMNS: &str = "at_s,steady,connections,sent_per_s,acked_per_s,delivered_per_s,ack_p50_us,ack_p99_us,ack_p999_us,\
-deliver_p50_us,deliver_p99_us,deliver_p999_us,generator_cores,server_cores,server_rss_bytes";
+deliver_p50_us,deliver_p99_us,deliver_p999_us,generator_cores,server_cores,server_rss_bytes,tcp_bytes";
 
 /// The points as a table, one line each; what is not known is empty.
 pub fn csv(points: &[Point]) -> String {
@@ -128,7 +131,7 @@ pub fn csv(points: &[Point]) -> String {
         // A String takes whatever is written to it.
         let _ = writeln!(
             text,
-            "{:.3},{},{},{:.1},{:.1},{:.1},{},{},{:.3},{},{}",
+            "{:.3},{},{},{:.1},{:.1},{:.1},{},{},{:.3},{},{},{}",
             p.at_s,
             p.steady,
             p.connections,
@@ -140,6 +143,7 @@ pub fn csv(points: &[Point]) -> String {
             p.generator_cores,
             p.server_cores.map_or(String::new(), |cores| format!("{cores:.3}")),
             p.server_rss_bytes.map_or(String::new(), |bytes| bytes.to_string()),
+            p.tcp_bytes.map_or(String::new(), |bytes| bytes.to_string()),
         );
     }
     text
@@ -150,7 +154,7 @@ mod tests {
     use super::*;
 
     fn both(at_ns: u64, cpu_s: f64) -> Both {
-        Both { at_ns, own: Sample { cpu_s, rss_bytes: 1, wait_s: 0.0 }, server: None }
+        Both { at_ns, own: Sample { cpu_s, rss_bytes: 1, ..Sample::default() }, server: None }
     }
 
     #[test]
@@ -167,6 +171,6 @@ mod tests {
         assert!(points[1].steady);
         let text = csv(&points);
         let widths: Vec<usize> = text.lines().map(|line| line.split(',').count()).collect();
-        assert_eq!(widths, [15, 15, 15]);
+        assert_eq!(widths, [16, 16, 16]);
     }
 }

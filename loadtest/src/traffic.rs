@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Ledger, Messages};
+use crate::ledger::{Ledger, Messages, Sent};
 use crate::message::{Key, mix};
 use crate::percentiles::Latencies;
 use crate::schedule::{Arrivals, Load, Pauses};
@@ -34,6 +34,21 @@ pub(crate) struct InWindow {
     pub(crate) delivered: u64,
 }
 
+/// Latencies from the time that a message was given to its connection, whenever it was due.
+#[derive(Debug, Default)]
+pub(crate) struct ServiceTimes {
+    pub(crate) ack: Latencies,
+    pub(crate) deliver: Latencies,
+}
+
+impl ServiceTimes {
+    /// Counts what another counted.
+    pub(crate) fn add(&mut self, other: &ServiceTimes) {
+        self.ack.add(&other.ack);
+        self.deliver.add(&other.deliver);
+    }
+}
+
 /// What a scenario with messages comes to.
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
@@ -45,6 +60,7 @@ pub(crate) struct Measured {
     pub(crate) in_window: InWindow,
     pub(crate) ack: Latencies,
     pub(crate) deliver: Latencies,
+    pub(crate) service: ServiceTimes,
     pub(crate) lag: Latencies,
     /// Of messages for many: to the last of them.
     pub(crate) last: Latencies,
@@ -57,15 +73,15 @@ pub(crate) struct Measured {
 /// An account of messages that a load keeps.
 pub(crate) trait Account {
     /// Opens the account of the next message.
-    fn send(&mut self, client: u32, intended_ns: u64) -> Key;
+    fn send(&mut self, client: u32, sent: Sent) -> Key;
 
     /// Judges what is still open and gives the final counts, of each conversation where they are kept apart.
     fn close(self) -> Vec<Messages>;
 }
 
 impl Account for Ledger {
-    fn send(&mut self, client: u32, intended_ns: u64) -> Key {
-        Ledger::send(self, client, intended_ns)
+    fn send(&mut self, client: u32, sent: Sent) -> Key {
+        Ledger::send(self, client, sent)
     }
 
     fn close(self) -> Vec<Messages> {
@@ -162,26 +178,30 @@ impl<A: Account> Traffic<A> {
         }
         self.measured.in_window.sent += u64::from(self.window.contains(now_ns));
         self.interval.sent += 1;
-        self.ledger.send(client, intended_ns)
+        self.ledger.send(client, Sent { intended_ns, sent_ns: now_ns })
     }
 
-    /// Counts an acknowledgement's latency.
-    pub(crate) fn acked(&mut self, intended_ns: u64, now_ns: u64) {
+    /// Counts an acknowledgement's latency and service time.
+    pub(crate) fn acked(&mut self, sent: Sent, now_ns: u64) {
+        let latency_ns = now_ns.saturating_sub(sent.intended_ns);
         self.measured.in_window.acked += u64::from(self.window.contains(now_ns));
         self.interval.acked += 1;
-        self.interval.ack.record(now_ns.saturating_sub(intended_ns));
-        if self.window.contains(intended_ns) {
-            self.measured.ack.record(now_ns.saturating_sub(intended_ns));
+        self.interval.ack.record(latency_ns);
+        if self.window.contains(sent.intended_ns) {
+            self.measured.ack.record(latency_ns);
+            self.measured.service.ack.record(now_ns.saturating_sub(sent.sent_ns));
         }
     }
 
-    /// Counts a delivery's latency.
-    pub(crate) fn delivered(&mut self, intended_ns: u64, now_ns: u64) {
+    /// Counts a delivery's latency and service time.
+    pub(crate) fn delivered(&mut self, sent: Sent, now_ns: u64) {
+        let latency_ns = now_ns.saturating_sub(sent.intended_ns);
         self.measured.in_window.delivered += u64::from(self.window.contains(now_ns));
         self.interval.delivered += 1;
-        self.interval.deliver.record(now_ns.saturating_sub(intended_ns));
-        if self.window.contains(intended_ns) {
-            self.measured.deliver.record(now_ns.saturating_sub(intended_ns));
+        self.interval.deliver.record(latency_ns);
+        if self.window.contains(sent.intended_ns) {
+            self.measured.deliver.record(latency_ns);
+            self.measured.service.deliver.record(now_ns.saturating_sub(sent.sent_ns));
         }
     }
 
@@ -256,12 +276,14 @@ mod tests {
         assert_eq!([sent[0].0.client(), sent[1].0.client(), sent[2].0.client()], [0, 1, 0]);
         assert_eq!(traffic.next_due_ns(), None);
         for (_, intended) in &sent {
-            traffic.delivered(*intended, 1100);
+            traffic.delivered(Sent { intended_ns: *intended, sent_ns: 1000 }, 1100);
         }
         let measured = traffic.finish(Vec::new());
         let deliver = measured.deliver.percentiles();
         assert_eq!(deliver.map(|p| (p.count, p.max)), Some((10, 0.9)), "the ten of the warm-up are not measured");
         assert_eq!(measured.lag.percentiles().map(|p| p.max), Some(0.8));
+        let service = measured.service.deliver.percentiles();
+        assert_eq!(service.map(|p| (p.count, p.max)), Some((10, 0.1)), "the server was not slow");
     }
 
     #[test]

@@ -24,7 +24,7 @@ impl Judge for Ledger {
     fn arrived(traffic: &mut Traffic<Ledger>, delivery: Delivery, now_ns: u64) -> bool {
         let before = traffic.ledger.unfinished();
         if let Some(first) = traffic.ledger.delivered(delivery) {
-            traffic.delivered(first.intended_ns, now_ns);
+            traffic.delivered(first, now_ns);
         }
         traffic.ledger.unfinished() < before
     }
@@ -41,9 +41,9 @@ impl Judge for Ledger {
 impl Judge for Rooms {
     fn arrived(traffic: &mut Traffic<Rooms>, delivery: Delivery, now_ns: u64) -> bool {
         let Some(arrival) = traffic.ledger.delivered(delivery) else { return false };
-        traffic.delivered(arrival.intended_ns, now_ns);
+        traffic.delivered(arrival.sent, now_ns);
         if arrival.is_last {
-            traffic.completed(arrival.intended_ns, now_ns);
+            traffic.completed(arrival.sent.intended_ns, now_ns);
         }
         delivery.key.client() == delivery.client
     }

@@ -9,7 +9,8 @@ use super::packed::Packed;
 use crate::engine::{Census, Connections};
 use crate::ledger::Messages;
 use crate::percentiles::{Latencies, Percentiles};
-use crate::report::{Cost, Detail, Environment, Exact, Label, LatencyMicros, Rates, Report, Verdict};
+use crate::report::{Cost, Detail, Environment, Exact, Label, LatencyMicros, Rates, Report, ServiceMicros, Verdict};
+use crate::sample::Switches;
 use crate::timeline::{Interval, Point};
 use crate::traffic::{InWindow, Measured};
 use crate::verdict::{self, Busy};
@@ -49,6 +50,7 @@ pub(super) fn second(of_agents: &[&Second]) -> Option<(Point, Interval)> {
         generator_cores: sum(|point| point.generator_cores),
         server_cores: points().find_map(|point| point.server_cores),
         server_rss_bytes: points().find_map(|point| point.server_rss_bytes),
+        tcp_bytes: points().find_map(|point| point.tcp_bytes),
     };
     Some((point, seen))
 }
@@ -64,6 +66,8 @@ struct Heard {
     deliver: Packed,
     lag: Packed,
     last: Packed,
+    service_ack: Packed,
+    service_deliver: Packed,
     remarks: Vec<String>,
 }
 
@@ -87,9 +91,10 @@ impl Share {
     pub(super) fn new(report: Report, server_cpus: Option<u32>) -> Option<Share> {
         let Exact { census, measured } = *report.detail.exact?;
         let heard = measured.map(|it| {
-            let Measured { messages, guests, in_window, ack, deliver, lag, last, remarks, .. } = it;
+            let Measured { messages, guests, in_window, ack, deliver, lag, last, service, remarks, .. } = it;
             let [ack, deliver, lag, last] = [ack, deliver, lag, last].map(Packed);
-            Heard { messages, guests, in_window, ack, deliver, lag, last, remarks }
+            let [service_ack, service_deliver] = [service.ack, service.deliver].map(Packed);
+            Heard { messages, guests, in_window, ack, deliver, lag, last, service_ack, service_deliver, remarks }
         });
         Some(Share {
             connections: report.connections,
@@ -145,7 +150,7 @@ impl Whole {
             rates: heard.as_ref().map(|it| rates(it.in_window, seconds)),
             latency_us: latencies(&label, &census.latency, heard.as_ref()),
             lag_us,
-            detail: Detail { timeline, ..Detail::default() },
+            detail: Detail { service_us: service(&label, heard.as_ref()), timeline, ..Detail::default() },
             generator: generator(&shares, done),
             server: server(&shares, census.connections.established, done),
             environment: Environment::here(&format!("{} agents: {}", shares.len(), reactors.join(", "))),
@@ -184,6 +189,8 @@ fn heard(shares: &[(String, Share)]) -> Option<Heard> {
         sum.deliver.0.add(&one.deliver.0);
         sum.lag.0.add(&one.lag.0);
         sum.last.0.add(&one.last.0);
+        sum.service_ack.0.add(&one.service_ack.0);
+        sum.service_deliver.0.add(&one.service_deliver.0);
         sum.remarks.extend(one.remarks.iter().map(|remark| format!("agent {agent}: {remark}")));
         Some(sum)
     })
@@ -231,11 +238,17 @@ fn latencies(label: &Label, connect: &Latencies, heard: Option<&Heard>) -> Laten
     LatencyMicros { ack, deliver, fanout_last, rtt, connect: connect.percentiles() }
 }
 
+fn service(label: &Label, heard: Option<&Heard>) -> ServiceMicros {
+    let is_echo = label.scenario == "echo";
+    heard.map(|it| ServiceMicros::new(&it.service_ack.0, &it.service_deliver.0, is_echo)).unwrap_or_default()
+}
+
 /// All generators together; the one that waited most for a CPU stands for all.
 fn generator(shares: &[(String, Share)], done: Option<u64>) -> Cost {
     let costs = || shares.iter().map(|(_, share)| (share.generator, f64::from(share.connections.established)));
     let connections: f64 = costs().map(|(_, established)| established).sum();
     let cpu_s = costs().map(|(cost, _)| cost.cpu_s).sum();
+    let switches = costs().filter_map(|(cost, _)| cost.switches).reduce(Switches::plus);
     Cost {
         cpu_s,
         cpu_cores: costs().map(|(cost, _)| cost.cpu_cores).sum(),
@@ -243,20 +256,28 @@ fn generator(shares: &[(String, Share)], done: Option<u64>) -> Cost {
         wait_cores: costs().filter_map(|(cost, _)| cost.wait_cores).reduce(f64::max),
         bytes_per_connection: costs().map(|(cost, n)| cost.bytes_per_connection * n).sum::<f64>()
             / connections.max(1.0),
-        us_per_message: us_per_message(cpu_s, done),
+        us_per_message: per_message(cpu_s * 1e6, done),
+        switches,
+        switches_per_message: switches.and_then(|it| per_message(it.all() as f64, done)),
+        ..Cost::default()
     }
 }
 
 /// One agent observes the server; what it saw is of the connections and messages of all.
 fn server(shares: &[(String, Share)], established: u32, done: Option<u64>) -> Option<Cost> {
     let (cost, own) = shares.iter().find_map(|(_, share)| Some((share.server?, share.connections.established)))?;
-    let grown = cost.bytes_per_connection * f64::from(own.max(1));
-    let bytes_per_connection = grown / f64::from(established.max(1));
-    Some(Cost { bytes_per_connection, us_per_message: us_per_message(cost.cpu_s, done), ..cost })
+    let share = f64::from(own.max(1)) / f64::from(established.max(1));
+    Some(Cost {
+        bytes_per_connection: cost.bytes_per_connection * share,
+        tcp_bytes_per_connection: cost.tcp_bytes_per_connection.map(|bytes| bytes * share),
+        us_per_message: per_message(cost.cpu_s * 1e6, done),
+        switches_per_message: cost.switches.and_then(|it| per_message(it.all() as f64, done)),
+        ..cost
+    })
 }
 
-fn us_per_message(cpu_s: f64, done: Option<u64>) -> Option<f64> {
-    done.filter(|count| *count > 0).map(|count| cpu_s * 1e6 / count as f64)
+fn per_message(amount: f64, done: Option<u64>) -> Option<f64> {
+    done.filter(|count| *count > 0).map(|count| amount / count as f64)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::merge::{Second, Share};
 
 /// Rises when a message changes; both sides must have the same.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 /// The longest line before the other side is known.
 pub(super) const HELLO_BYTES_MAX: u64 = 4096;
 /// The longest line of one who is known: 100,000 users and their tokens.

@@ -81,7 +81,12 @@ pub(super) fn report_requests(
         us_per_message: Some(cpu_s * 1e6 / done),
         ..Cost::default()
     };
-    let server = before.zip(after).map(|(from, to)| cost(to.cpu_s - from.cpu_s, whole_s, to.rss_bytes));
+    let server = before.zip(after).map(|(from, to)| {
+        let switches = to.switches.zip(from.switches).map(|(to, from)| to.since(from));
+        let switches_per_message = switches.map(|it| it.all() as f64 / done);
+        let cost = cost(to.cpu_s - from.cpu_s, whole_s, to.rss_bytes);
+        Cost { switches, switches_per_message, tcp_bytes: to.tcp_bytes, ..cost }
+    });
     let wait = answers.wait_s / whole_s;
     let generator = Cost { wait_cores: Some(wait), ..cost(answers.cpu_s, whole_s, sample::own().rss_bytes) };
     let busy = Busy { generator: answers.cpu_most_s / whole_s, generator_wait: wait, server: None };

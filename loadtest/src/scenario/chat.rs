@@ -93,7 +93,7 @@ impl Chat {
         }
         self.note(client, data);
         let Some(first) = first else { return };
-        self.traffic.acked(first.intended_ns, now_ns);
+        self.traffic.acked(first, now_ns);
         if self.traffic.answered(client, now_ns) {
             self.send(out, client, now_ns, now_ns);
         }
@@ -122,7 +122,7 @@ impl Chat {
         let intact = data.content.as_str().as_bytes() == self.pattern.content(key);
         let delivery = Delivery { client, key, seq: Some(data.seq), intact, redelivered: data.redelivered };
         if let Some(first) = self.traffic.ledger.delivered(delivery) {
-            self.traffic.delivered(first.intended_ns, now_ns);
+            self.traffic.delivered(first, now_ns);
         }
     }
 

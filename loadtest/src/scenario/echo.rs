@@ -73,7 +73,7 @@ impl Driver for Echo {
         let delivery = Delivery { client, key, seq: None, intact, redelivered: false };
         let answers_before = self.traffic.ledger.unfinished();
         if let Some(first) = self.traffic.ledger.delivered(delivery) {
-            self.traffic.delivered(first.intended_ns, now_ns);
+            self.traffic.delivered(first, now_ns);
         }
         if self.traffic.ledger.unfinished() < answers_before && self.traffic.answered(client, now_ns) {
             self.send(out, client, now_ns, now_ns);

@@ -44,6 +44,7 @@ impl Mixed {
             all.ack.add(&measured.ack);
             all.deliver.add(&measured.deliver);
             all.last.add(&measured.last);
+            all.service.add(&measured.service);
             all.lag.add(&measured.lag);
             all.remarks.extend(measured.remarks.into_iter().map(|remark| format!("{name}: {remark}")));
         }

@@ -156,7 +156,7 @@ impl Publish {
         let Some(key) = parse_id(run, data.client_msg_id.as_str()) else { return };
         let Some(key) = self.own(key) else { return };
         let Some(first) = self.traffic.ledger.acked(client, key, data.seq) else { return };
-        self.traffic.acked(first.intended_ns, now_ns);
+        self.traffic.acked(first, now_ns);
         if self.traffic.answered(client, now_ns) {
             self.send(out, client, now_ns, now_ns);
         }
@@ -190,9 +190,9 @@ impl Publish {
             };
         };
         let Some(arrival) = self.traffic.ledger.delivered(Delivery { key, ..delivery }) else { return };
-        self.traffic.delivered(arrival.intended_ns, now_ns);
+        self.traffic.delivered(arrival.sent, now_ns);
         if arrival.is_last {
-            self.traffic.completed(arrival.intended_ns, now_ns);
+            self.traffic.completed(arrival.sent.intended_ns, now_ns);
         }
     }
 

@@ -9,7 +9,7 @@ use gochat_ws::Opcode;
 use crate::audience::{Arrival, Reach};
 use crate::driver::{Driver, Incoming, UpgradeRequest};
 use crate::error::LoadError;
-use crate::ledger::{Delivery, First, Ledger, Route};
+use crate::ledger::{Delivery, Ledger, Route, Sent};
 use crate::message::{ID_BYTES, Key, NUMBERS_MAX, Pattern, parse_id};
 use crate::outbound::{Outbound, State};
 use crate::profile::Profile;
@@ -29,7 +29,7 @@ const CODE_CHARS: usize = 100;
 
 /// An account that a described protocol can fill.
 pub(crate) trait Book: Account {
-    fn acked(&mut self, client: u32, key: Key, sequence: Option<u32>) -> Option<First>;
+    fn acked(&mut self, client: u32, key: Key, sequence: Option<u32>) -> Option<Sent>;
     fn refused(&mut self, client: u32, key: Key) -> bool;
     fn delivered(&mut self, delivery: Delivery) -> Option<Arrival>;
     fn unreadable(&mut self, client: u32);
@@ -37,7 +37,7 @@ pub(crate) trait Book: Account {
 }
 
 impl Book for Ledger {
-    fn acked(&mut self, client: u32, key: Key, sequence: Option<u32>) -> Option<First> {
+    fn acked(&mut self, client: u32, key: Key, sequence: Option<u32>) -> Option<Sent> {
         Ledger::acked(self, client, key, sequence)
     }
 
@@ -47,7 +47,7 @@ impl Book for Ledger {
 
     fn delivered(&mut self, delivery: Delivery) -> Option<Arrival> {
         let first = Ledger::delivered(self, delivery)?;
-        Some(Arrival { intended_ns: first.intended_ns, is_last: false })
+        Some(Arrival { sent: first, is_last: false })
     }
 
     fn unreadable(&mut self, _client: u32) {
@@ -60,7 +60,7 @@ impl Book for Ledger {
 }
 
 impl Book for Rooms {
-    fn acked(&mut self, client: u32, key: Key, sequence: Option<u32>) -> Option<First> {
+    fn acked(&mut self, client: u32, key: Key, sequence: Option<u32>) -> Option<Sent> {
         Rooms::acked(self, client, key, sequence)
     }
 
@@ -261,7 +261,7 @@ impl<A: Book> Talk<A> {
             Meaning::Acknowledgement { id, sequence } => {
                 let key = self.own_key(script, client, id);
                 let Some(first) = key.and_then(|key| self.traffic.ledger.acked(client, key, sequence)) else { return };
-                self.traffic.acked(first.intended_ns, now_ns);
+                self.traffic.acked(first, now_ns);
                 self.answered(script, out, client, now_ns);
             }
             Meaning::Delivery { id, content, sequence, redelivered } => {
@@ -303,9 +303,9 @@ impl<A: Book> Talk<A> {
 
     fn delivered(&mut self, delivery: Delivery, now_ns: u64) -> bool {
         let Some(arrival) = self.traffic.ledger.delivered(delivery) else { return false };
-        self.traffic.delivered(arrival.intended_ns, now_ns);
+        self.traffic.delivered(arrival.sent, now_ns);
         if arrival.is_last {
-            self.traffic.completed(arrival.intended_ns, now_ns);
+            self.traffic.completed(arrival.sent.intended_ns, now_ns);
         }
         true
     }

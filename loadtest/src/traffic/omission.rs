@@ -52,7 +52,7 @@ fn ten_seconds(load: Load) -> (Measured, Latencies) {
         while let Some((key, _)) = server.answers.pop_front_if(|(_, at_ns)| *at_ns <= now_ns) {
             let delivery = Delivery { client: 0, key, seq: None, intact: true, redelivered: false };
             if let Some(first) = traffic.ledger.delivered(delivery) {
-                traffic.delivered(first.intended_ns, now_ns);
+                traffic.delivered(first, now_ns);
             }
             traffic.pause(0, now_ns);
         }

@@ -100,14 +100,18 @@ fn an_open_loop_reports_its_lag_and_the_json_has_the_documented_fields() {
     for field in ["sent", "acked", "delivered", "lost", "duplicated", "reordered", "corrupted"] {
         assert!(json["messages"][field].is_u64(), "{field}");
     }
-    for pointer in ["/latency_us/rtt", "/latency_us/connect", "/lag_us"] {
+    for pointer in ["/latency_us/rtt", "/service_us/rtt", "/latency_us/connect", "/lag_us"] {
         assert_eq!(keys(pointer), ["count", "max", "mean", "p50", "p90", "p99", "p999"]);
     }
     for pointer in ["/generator", "/server"] {
-        assert_eq!(
-            keys(pointer),
-            ["bytes_per_connection", "cpu_cores", "cpu_s", "rss_bytes", "us_per_message", "wait_cores"]
-        );
+        let wanted = "bytes_per_connection cpu_cores cpu_s rss_bytes switches switches_per_message tcp_bytes \
+                      tcp_bytes_per_connection us_per_message wait_cores";
+        assert_eq!(keys(pointer).join(" "), wanted);
+    }
+    // What the server's process did is what all its threads did, the generator's among them.
+    for (field, both) in [("/switches/voluntary", true), ("/switches_per_message", true), ("/tcp_bytes", false)] {
+        let has = |side: &str| json.pointer(&format!("{side}{field}")).is_some_and(serde_json::Value::is_number);
+        assert_eq!((has("/server"), has("/generator")), (true, both), "{field}");
     }
     assert_eq!(keys("/environment"), ["cpus", "git", "kernel", "mem", "reactor"]);
     assert_eq!((&json["messages"]["sent"], &json["loop"]), (&150.into(), &"open".into()));
