@@ -36,7 +36,8 @@ pub(crate) fn run<A: Judge>(
     let before = samples(plan, 0)?;
     observer.phase(&format!("connecting {} tungstenite clients to {}", plan.clients, plan.url.text));
     let sockets = Sockets::connect(plan, epoch)?;
-    let mut run = Run { plan, epoch, sockets, talk, timeline: Timeline::new(before, 0..0), observer };
+    let mut run =
+        Run { plan, epoch, sockets, talk, timeline: Timeline::new(before, 0..0), observer, interrupted: false };
     run.hold()?;
     let begin_ns = run.now_ns();
     let connected = samples(plan, begin_ns)?;
@@ -49,7 +50,12 @@ pub(crate) fn run<A: Judge>(
     let from = samples(plan, run.now_ns())?;
     run.run_until(window.end_ns)?;
     // A server that died takes its figures with it; the connections it dropped fail the run.
-    let to = samples(plan, run.now_ns()).unwrap_or(Both { at_ns: run.now_ns(), ..from });
+    let to = match samples(plan, run.now_ns()) {
+        Ok(to) if from.at_ns >= window.start_ns || !run.interrupted => to,
+        // Interrupted in the warm-up: nothing was measured.
+        Ok(_) => from,
+        Err(_) => Both { at_ns: run.now_ns(), ..from },
+    };
     run.end_interval();
     run.talk.traffic.end();
     run.drain()?;
@@ -57,7 +63,7 @@ pub(crate) fn run<A: Judge>(
     let census = run.sockets.census;
     let (generator, server) = Moments { before, idle: connected, from, to }.usage(census.connections.established);
     let steady_s = (to.at_ns - from.at_ns) as f64 / 1e9;
-    Ok(Outcome { census, steady_s, generator, server, timeline: run.timeline.finish() })
+    Ok(Outcome { census, steady_s, generator, server, timeline: run.timeline.finish(), interrupted: run.interrupted })
 }
 
 fn elapsed_ns(epoch: Instant) -> u64 {
@@ -71,6 +77,7 @@ struct Run<'a, A> {
     talk: &'a mut Talk<A>,
     timeline: Timeline,
     observer: &'a mut dyn Observer,
+    interrupted: bool,
 }
 
 impl<A: Judge> Run<'_, A> {
@@ -91,11 +98,15 @@ impl<A: Judge> Run<'_, A> {
         }
     }
 
-    /// Sends and receives until `end_ns`, or until nobody is connected.
+    /// Sends and receives until `end_ns`, or until nobody is connected or the run is to end early.
     fn run_until(&mut self, end_ns: u64) -> Result<(), LoadError> {
         loop {
             let now_ns = self.now_ns();
             if now_ns >= end_ns || self.sockets.alive() == 0 {
+                return Ok(());
+            }
+            self.interrupted = self.observer.interrupted();
+            if self.interrupted {
                 return Ok(());
             }
             if now_ns >= self.timeline.next_ns() {
@@ -124,7 +135,11 @@ impl<A: Judge> Run<'_, A> {
         while self.talk.outstanding() > 0 && self.now_ns() < give_up_ns && self.sockets.alive() > 0 {
             self.turn(self.now_ns() + settle_ns / 10)?;
         }
-        self.run_until(self.now_ns() + settle_ns)
+        let settled_ns = self.now_ns() + settle_ns;
+        while self.now_ns() < settled_ns && self.sockets.alive() > 0 {
+            self.turn(settled_ns)?;
+        }
+        Ok(())
     }
 
     fn close(&mut self) -> Result<(), LoadError> {

@@ -52,6 +52,8 @@ pub(crate) struct Outcome {
     pub(crate) generator: Usage,
     pub(crate) server: Option<Usage>,
     pub(crate) timeline: Vec<Point>,
+    /// It was ended early.
+    pub(crate) interrupted: bool,
 }
 
 /// Both sides before the first connection, with all of them idle, and at both ends of the measured phase.
@@ -133,9 +135,10 @@ pub(crate) fn run<R: Reactor, D: Driver>(
         clock,
         plan,
         timeline: Timeline::new(before, 0..0),
+        interrupted: false,
     };
     observer.phase(&format!("connecting {} clients to {}", plan.clients, plan.url.text));
-    engine.connect()?;
+    engine.connect(observer)?;
     engine.hold(observer)?;
     let connected = samples(plan, clock.now_ns())?;
     let begin_ns = clock.now_ns();
@@ -153,7 +156,12 @@ pub(crate) fn run<R: Reactor, D: Driver>(
     let from = samples(plan, clock.now_ns())?;
     engine.run_until(window.end_ns, observer)?;
     // A server that died takes its figures with it; the connections it dropped fail the run.
-    let to = samples(plan, clock.now_ns()).unwrap_or(Both { at_ns: clock.now_ns(), ..from });
+    let to = match samples(plan, clock.now_ns()) {
+        Ok(to) if from.at_ns >= window.start_ns || !engine.interrupted => to,
+        // Interrupted in the warm-up: nothing was measured.
+        Ok(_) => from,
+        Err(_) => Both { at_ns: clock.now_ns(), ..from },
+    };
     engine.end_interval(observer);
     engine.clients.driver.end();
     observer.phase("waiting for stragglers");
@@ -168,6 +176,7 @@ pub(crate) fn run<R: Reactor, D: Driver>(
         generator,
         server,
         timeline: engine.timeline.finish(),
+        interrupted: engine.interrupted,
     })
 }
 
@@ -183,16 +192,18 @@ struct Engine<'a, R: Reactor, D: Driver> {
     clock: Clock,
     plan: &'a Plan,
     timeline: Timeline,
+    interrupted: bool,
 }
 
 impl<R: Reactor, D: Driver> Engine<'_, R, D> {
     /// Opens all connections, or as many as the server takes.
-    fn connect(&mut self) -> Result<(), LoadError> {
+    fn connect(&mut self, observer: &mut dyn Observer) -> Result<(), LoadError> {
         let stall_ns = CONNECT_STALL.as_nanos() as u64;
         let (mut settled, mut progress_ns) = (0, self.clock.now_ns());
         while !self.clients.is_settled() {
             let now_ns = self.clock.now_ns();
             let next_ns = self.clients.dial(now_ns);
+            self.go_on(observer)?;
             if self.clients.hopeless() {
                 return Err(self.clients.why_none());
             }
@@ -211,6 +222,7 @@ impl<R: Reactor, D: Driver> Engine<'_, R, D> {
     /// Holds the connections until sending is to begin.
     fn hold(&mut self, observer: &mut dyn Observer) -> Result<(), LoadError> {
         loop {
+            self.go_on(observer)?;
             let begin = observer.begin_at(self.clients.alive())?;
             let now_ns = self.clock.now_ns();
             let begin_ns = begin.map(|at| at.saturating_duration_since(self.clock.epoch).as_nanos() as u64);
@@ -221,11 +233,21 @@ impl<R: Reactor, D: Driver> Engine<'_, R, D> {
         }
     }
 
-    /// Lets the driver send and receive until `end_ns`, or until nobody is connected.
+    /// Before anything was sent there is nothing to report on.
+    fn go_on(&self, observer: &dyn Observer) -> Result<(), LoadError> {
+        let (established, target) = (self.clients.alive(), self.plan.clients);
+        if observer.interrupted() { Err(LoadError::Interrupted { established, target }) } else { Ok(()) }
+    }
+
+    /// Lets the driver send and receive until `end_ns`, or until nobody is connected or the run is to end early.
     fn run_until(&mut self, end_ns: u64, observer: &mut dyn Observer) -> Result<(), LoadError> {
         loop {
             let now_ns = self.clock.now_ns();
             if now_ns >= end_ns || self.clients.alive() == 0 {
+                return Ok(());
+            }
+            self.interrupted = observer.interrupted();
+            if self.interrupted {
                 return Ok(());
             }
             if now_ns >= self.timeline.next_ns() {
@@ -261,7 +283,11 @@ impl<R: Reactor, D: Driver> Engine<'_, R, D> {
             }
             self.turn(self.clock.now_ns() + step_ns)?;
         }
-        self.run_until(self.clock.now_ns() + SETTLE.as_nanos() as u64, observer)
+        let settled_ns = self.clock.now_ns() + SETTLE.as_nanos() as u64;
+        while self.clock.now_ns() < settled_ns && self.clients.alive() > 0 {
+            self.turn(settled_ns)?;
+        }
+        Ok(())
     }
 
     fn close(&mut self) -> Result<(), LoadError> {

@@ -90,6 +90,14 @@ pub enum LoadError {
         /// What happened.
         why: String,
     },
+    /// The run was ended before it began to send.
+    #[error("interrupted while {established} of {target} connections stood: nothing was measured")]
+    Interrupted {
+        /// Connections that were ready.
+        established: u32,
+        /// Asked for.
+        target: u32,
+    },
     /// The reactor refused.
     #[error(transparent)]
     Ring(#[from] gochat_ring::RingError),

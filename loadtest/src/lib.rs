@@ -20,6 +20,7 @@ mod error;
 mod guests;
 pub mod html;
 mod http;
+pub mod interrupt;
 pub mod ledger;
 mod message;
 mod mix;

@@ -10,7 +10,7 @@ use gochat_loadtest::cli::{Cli, Command};
 use gochat_loadtest::distributed::agent::Agent;
 use gochat_loadtest::distributed::coordinator;
 use gochat_loadtest::report::Verdict;
-use gochat_loadtest::{LoadError, audit, compare, doctor, output, run, scenario_file};
+use gochat_loadtest::{LoadError, audit, compare, doctor, interrupt, output, run, scenario_file};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -43,6 +43,8 @@ fn execute(command: Command) -> Result<ExitCode, LoadError> {
     let good = match command {
         Command::Run { scenario } => {
             let common = scenario.common().clone();
+            // Where signals cannot be handled, they end the process as they do everywhere.
+            let _ = interrupt::listen();
             let report = run(scenario)?;
             output::write(&report, &common)?;
             report.verdict == Verdict::Ok

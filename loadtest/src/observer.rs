@@ -9,6 +9,7 @@ use hdrhistogram::serialization::V2Serializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
 use crate::error::LoadError;
+use crate::interrupt;
 use crate::timeline::{Interval, Point};
 
 /// What is told of a run.
@@ -35,6 +36,11 @@ pub(crate) trait Observer {
         Ok(Some(0))
     }
 
+    /// Whether the run is to end now, with a report on what there was of it.
+    fn interrupted(&self) -> bool {
+        false
+    }
+
     /// Asked with each interval.
     ///
     /// # Errors
@@ -50,8 +56,9 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Begins; `hlog` is made new.
+    /// Begins; `hlog` is made new. From here on Ctrl-C ends the run and no longer the process.
     pub(crate) fn new(hlog: Option<&Path>) -> Result<Progress, LoadError> {
+        interrupt::arm();
         Ok(Progress { hlog: hlog.map(HistogramLog::create).transpose()? })
     }
 
@@ -64,6 +71,10 @@ impl Progress {
 impl Observer for Progress {
     fn phase(&mut self, what: &str) {
         say(what);
+    }
+
+    fn interrupted(&self) -> bool {
+        interrupt::asked()
     }
 
     fn interval(&mut self, point: &Point, seen: &Interval) {

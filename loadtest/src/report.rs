@@ -79,6 +79,8 @@ pub struct Detail {
     /// What is measured apart in a run with several kinds of requests or conversations; left out where there is one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
+    /// It was ended early, by Ctrl-C.
+    pub interrupted: bool,
     /// Of the same messages as `latency_us`, from the time they were sent at.
     pub service_us: ServiceMicros,
     /// Second by second, warm-up included.

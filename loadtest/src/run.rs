@@ -20,7 +20,7 @@ use crate::error::LoadError;
 use crate::message::{CLIENTS_MAX, mix};
 use crate::observer::{Observer, Progress, say};
 use crate::report::{
-    Cost, Detail, Environment, Exact, Label, LatencyMicros, Rates, Report, SCHEMA, ServiceMicros, Shape,
+    Cost, Detail, Environment, Exact, Label, LatencyMicros, Rates, Report, SCHEMA, ServiceMicros, Shape, Verdict,
 };
 use crate::sample;
 use crate::scenario::{Chat, ChatSetup, ECHO_SIZE_MIN, Echo, Idle, Publish, PublishSetup, RAW_SIZE_MIN, ROOM, Speech};
@@ -297,6 +297,17 @@ fn label(
     Label { schema: SCHEMA, scenario, protocol, load, rate, in_flight, size, shape, duration_s: 0.0 }
 }
 
+/// How much there was of a run that was ended early.
+fn cut_short(outcome: &Outcome, plan: &Plan) -> Option<String> {
+    let planned_s = plan.duration.as_secs_f64();
+    outcome.interrupted.then(|| match outcome.steady_s {
+        measured_s if measured_s > 0.0 => {
+            format!("interrupted after {measured_s:.1} of {planned_s:.1} s: all figures are of that time")
+        }
+        _ => "interrupted in the warm-up: nothing was measured".to_owned(),
+    })
+}
+
 fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Option<Measured>) -> Report {
     let (reactor, outcome) = ran;
     let seconds = outcome.steady_s.max(1e-9);
@@ -345,8 +356,14 @@ fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Opt
         generator_wait: wait,
         server: server.and_then(|server| Some((server.cpu_cores, allowed?))),
     });
-    let (verdict, reasons) = verdict::judge(&outcome.census, messages.as_ref(), lag_us.as_ref(), busy, remarks);
+    let (mut verdict, mut reasons) = verdict::judge(&outcome.census, messages.as_ref(), lag_us.as_ref(), busy, remarks);
+    if let Some(reason) = cut_short(&outcome, plan) {
+        reasons.insert(0, reason);
+        // What was not measured cannot have been good.
+        verdict = if verdict == Verdict::Ok && outcome.steady_s <= 0.0 { Verdict::Invalid } else { verdict };
+    }
     let connections = outcome.census.connections;
+    let interrupted = outcome.interrupted;
     let exact = Some(Box::new(Exact { census: outcome.census, measured }));
     Report {
         label: Label { duration_s: seconds, ..label },
@@ -357,7 +374,7 @@ fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Opt
         rates,
         latency_us,
         lag_us,
-        detail: Detail { parts: Vec::new(), service_us, timeline: outcome.timeline, exact },
+        detail: Detail { parts: Vec::new(), interrupted, service_us, timeline: outcome.timeline, exact },
         generator,
         server,
         environment: Environment::here(reactor),

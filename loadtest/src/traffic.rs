@@ -144,6 +144,11 @@ impl<A: Account> Traffic<A> {
         self.stopped = true;
     }
 
+    /// Whether what happens now is of the measured phase, which ends early when the run does.
+    fn is_measured(&self, now_ns: u64) -> bool {
+        !self.stopped && self.window.contains(now_ns)
+    }
+
     /// The sender and intended time of a message that is due.
     pub(crate) fn take_due(&mut self, now_ns: u64) -> Option<(u32, u64)> {
         if self.stopped {
@@ -176,7 +181,7 @@ impl<A: Account> Traffic<A> {
         if self.window.contains(intended_ns) {
             self.measured.lag.record(now_ns.saturating_sub(intended_ns));
         }
-        self.measured.in_window.sent += u64::from(self.window.contains(now_ns));
+        self.measured.in_window.sent += u64::from(self.is_measured(now_ns));
         self.interval.sent += 1;
         self.ledger.send(client, Sent { intended_ns, sent_ns: now_ns })
     }
@@ -184,7 +189,7 @@ impl<A: Account> Traffic<A> {
     /// Counts an acknowledgement's latency and service time.
     pub(crate) fn acked(&mut self, sent: Sent, now_ns: u64) {
         let latency_ns = now_ns.saturating_sub(sent.intended_ns);
-        self.measured.in_window.acked += u64::from(self.window.contains(now_ns));
+        self.measured.in_window.acked += u64::from(self.is_measured(now_ns));
         self.interval.acked += 1;
         self.interval.ack.record(latency_ns);
         if self.window.contains(sent.intended_ns) {
@@ -196,7 +201,7 @@ impl<A: Account> Traffic<A> {
     /// Counts a delivery's latency and service time.
     pub(crate) fn delivered(&mut self, sent: Sent, now_ns: u64) {
         let latency_ns = now_ns.saturating_sub(sent.intended_ns);
-        self.measured.in_window.delivered += u64::from(self.window.contains(now_ns));
+        self.measured.in_window.delivered += u64::from(self.is_measured(now_ns));
         self.interval.delivered += 1;
         self.interval.deliver.record(latency_ns);
         if self.window.contains(sent.intended_ns) {
@@ -207,7 +212,7 @@ impl<A: Account> Traffic<A> {
 
     /// Counts a delivery of a message that another agent sent, which alone knows when it meant to.
     pub(crate) fn delivered_of_others(&mut self, now_ns: u64) {
-        self.measured.in_window.delivered += u64::from(self.window.contains(now_ns));
+        self.measured.in_window.delivered += u64::from(self.is_measured(now_ns));
         self.interval.delivered += 1;
     }
 
@@ -315,5 +320,20 @@ mod tests {
         );
         traffic.end();
         assert!(!traffic.answered(0, 160));
+    }
+
+    #[test]
+    fn what_arrives_once_a_run_was_ended_early_is_in_no_rate() {
+        let mut traffic = Traffic::new(Ledger::new(Route::Echo, 1), Load::closed(2), vec![0]);
+        traffic.begin(WINDOW);
+        for at_ns in [210, 220] {
+            traffic.sending(0, at_ns, at_ns);
+        }
+        traffic.delivered(210.into(), 230);
+        traffic.end();
+        traffic.delivered(220.into(), 240);
+        let measured = traffic.finish(Vec::new());
+        assert_eq!((measured.in_window.sent, measured.in_window.delivered), (2, 1));
+        assert_eq!(measured.deliver.percentiles().map(|p| p.count), Some(2), "its latency counts");
     }
 }

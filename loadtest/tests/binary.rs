@@ -4,7 +4,8 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
 use std::thread;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_gochat-loadtest");
@@ -40,6 +41,23 @@ fn echo_server() -> SocketAddr {
         }
     });
     addr
+}
+
+/// The same, which says once that it sent something back.
+fn echo_server_that_tells() -> (SocketAddr, mpsc::Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        let mut socket = tungstenite::accept(listener.accept().unwrap().0).unwrap();
+        while let Ok(message) = socket.read() {
+            if message.is_text() && socket.send(message).is_err() {
+                break;
+            }
+            let _ = tell.send(());
+        }
+    });
+    (addr, told)
 }
 
 /// A port where nobody listens.
@@ -137,6 +155,47 @@ fn a_missed_threshold_is_exit_code_2() {
     // A generator that had no CPU makes a run invalid, whatever the threshold.
     assert!(code == Some(0) || out.starts_with("INVALID"), "{code:?} {out}");
     assert!(!out.contains("threshold missed"), "{out}");
+}
+
+/// Runs an echo of an hour and interrupts it once a message has gone both ways: what it prints, and its result.
+fn interrupted(warmup: &str, client: &str) -> (String, serde_json::Value) {
+    let (addr, told) = echo_server_that_tells();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("result.json");
+    let line = format!("run echo --url ws://{addr}/ --connections 1 --duration 1h --warmup {warmup} --client {client}");
+    let mut command = Command::new(BINARY);
+    command.args(line.split(' ')).arg("--json").arg(&path).stdout(Stdio::piped());
+    let run = command.spawn().unwrap();
+    told.recv().unwrap();
+    let pid = rustix::process::Pid::from_child(&run);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = run.wait_with_output().unwrap();
+    assert!(matches!(output.status.code(), Some(0 | 2)), "{:?}", output.status);
+    (String::from_utf8(output.stdout).unwrap(), serde_json::from_slice(&fs::read(path).unwrap()).unwrap())
+}
+
+#[test]
+fn a_run_that_is_interrupted_reports_on_what_there_was() {
+    for client in ["engine", "tungstenite"] {
+        let (out, json) = interrupted("0s", client);
+        assert!(out.contains("interrupted after ") && out.contains(" of 3600.0 s"), "{out}");
+        assert_eq!(json["interrupted"], true);
+        assert!(json["duration_s"].as_f64().unwrap() < 3600.0, "{out}");
+        let messages = &json["messages"];
+        assert!(messages["sent"].as_u64() > Some(0), "{out}");
+        assert_eq!(
+            (&messages["delivered"], &messages["lost"]),
+            (&messages["sent"], &0.into()),
+            "it was drained: {out}"
+        );
+        let (out, json) = interrupted("1h", client);
+        assert!(
+            out.starts_with("INVALID") && out.contains("interrupted in the warm-up: nothing was measured"),
+            "{out}"
+        );
+        assert_eq!((&json["rates"]["sent_per_s"], &json["server"]), (&0.0.into(), &serde_json::Value::Null));
+        assert_eq!(json["messages"]["delivered"], json["messages"]["sent"]);
+    }
 }
 
 #[test]
