@@ -108,9 +108,9 @@ pub struct Common {
     /// Write one page with figures and plots that opens in any browser.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Write the latencies of each second as an HdrHistogram interval log, tags ack and deliver.
-    #[arg(long, value_name = "FILE")]
-    pub hlog: Option<PathBuf>,
+    /// What is seen of the run while it goes on.
+    #[command(flatten)]
+    pub watch: WatchArgs,
     /// Pin the generator to this CPU.
     #[arg(long, value_name = "N")]
     pub cpu: Option<usize>,
@@ -132,6 +132,17 @@ pub struct Common {
     /// No flag: the place among several agents.
     #[arg(skip)]
     pub seat: Option<Seat>,
+}
+
+/// Flags that say what is seen of a run while it goes on.
+#[derive(Debug, Clone, Args)]
+pub struct WatchArgs {
+    /// Write the latencies of each second as an HdrHistogram interval log, tags ack and deliver.
+    #[arg(long, value_name = "FILE")]
+    pub hlog: Option<PathBuf>,
+    /// Say what happens in lines, without the live view that a terminal shows.
+    #[arg(long)]
+    pub no_tui: bool,
 }
 
 /// Flags of scenarios that send messages. Without --rate or --in-flight: one message in flight.

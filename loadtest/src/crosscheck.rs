@@ -10,6 +10,7 @@ use crate::observer::Observer;
 use crate::sample;
 use crate::timeline::{Both, Timeline};
 use crate::traffic::Window;
+use crate::view::Stage;
 
 mod sockets;
 mod talk;
@@ -34,7 +35,7 @@ pub(crate) fn run<A: Judge>(
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
     let epoch = Instant::now();
     let before = samples(plan, 0)?;
-    observer.phase(&format!("connecting {} tungstenite clients to {}", plan.clients, plan.url.text));
+    observer.stage(Stage::Connecting, &format!("connecting {} tungstenite clients to {}", plan.clients, plan.url.text));
     let sockets = Sockets::connect(plan, epoch)?;
     let mut run =
         Run { plan, epoch, sockets, talk, timeline: Timeline::new(before, 0..0), observer, interrupted: false };
@@ -44,7 +45,7 @@ pub(crate) fn run<A: Judge>(
     let start_ns = begin_ns + plan.warmup.as_nanos() as u64;
     let window = Window { begin_ns, start_ns, end_ns: start_ns + plan.duration.as_nanos() as u64 };
     run.timeline = Timeline::new(connected, window.start_ns..window.end_ns);
-    run.observer.phase(&format!("{} connected; running", run.sockets.alive()));
+    run.observer.stage(Stage::Running, &format!("{} connected; running", run.sockets.alive()));
     run.talk.traffic.begin(window);
     run.run_until(window.start_ns)?;
     let from = samples(plan, run.now_ns())?;
@@ -58,6 +59,7 @@ pub(crate) fn run<A: Judge>(
     };
     run.end_interval();
     run.talk.traffic.end();
+    run.observer.stage(Stage::Draining, "waiting for stragglers");
     run.drain()?;
     run.close()?;
     let census = run.sockets.census;
@@ -123,6 +125,7 @@ impl<A: Judge> Run<'_, A> {
         let now = Both { at_ns: self.now_ns(), own: sample::own(), server };
         let seen = self.talk.traffic.interval();
         self.timeline.end_interval(now, self.sockets.alive(), &seen);
+        self.observer.connections(self.sockets.census.connections, 0);
         if let Some(point) = self.timeline.newest() {
             self.observer.interval(point, &seen);
         }

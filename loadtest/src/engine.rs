@@ -11,13 +11,14 @@ use crate::observer::Observer;
 use crate::sample::{self, Sample, Switches};
 use crate::timeline::{Both, Point, Timeline};
 use crate::traffic::Window;
+use crate::view::{REDRAW, Stage};
 
 mod clients;
 mod dialer;
 
+pub use crate::connections::Connections;
 pub(crate) use clients::Census;
 use clients::Clients;
-pub use clients::Connections;
 
 /// How long nothing may happen while connecting.
 const CONNECT_STALL: Duration = Duration::from_secs(10);
@@ -137,19 +138,16 @@ pub(crate) fn run<R: Reactor, D: Driver>(
         timeline: Timeline::new(before, 0..0),
         interrupted: false,
     };
-    observer.phase(&format!("connecting {} clients to {}", plan.clients, plan.url.text));
+    observer.stage(Stage::Connecting, &format!("connecting {} clients to {}", plan.clients, plan.url.text));
     engine.connect(observer)?;
     engine.hold(observer)?;
     let connected = samples(plan, clock.now_ns())?;
     let begin_ns = clock.now_ns();
     let start_ns = begin_ns + plan.warmup.as_nanos() as u64;
     let window = Window { begin_ns, start_ns, end_ns: start_ns + plan.duration.as_nanos() as u64 };
-    observer.phase(&format!(
-        "{} connected; running {:?} after {:?} of warm-up",
-        engine.clients.alive(),
-        plan.duration,
-        plan.warmup
-    ));
+    let connected_now = engine.clients.alive();
+    let what = format!("{connected_now} connected; running {:?} after {:?} of warm-up", plan.duration, plan.warmup);
+    observer.stage(Stage::Running, &what);
     engine.timeline = Timeline::new(Both { at_ns: begin_ns, ..connected }, window.start_ns..window.end_ns);
     engine.clients.driver.begin(window);
     engine.run_until(window.start_ns, observer)?;
@@ -164,7 +162,7 @@ pub(crate) fn run<R: Reactor, D: Driver>(
     };
     engine.end_interval(observer);
     engine.clients.driver.end();
-    observer.phase("waiting for stragglers");
+    observer.stage(Stage::Draining, "waiting for stragglers");
     engine.drain(observer)?;
     engine.close()?;
     let census = std::mem::take(&mut engine.clients.census);
@@ -200,10 +198,15 @@ impl<R: Reactor, D: Driver> Engine<'_, R, D> {
     fn connect(&mut self, observer: &mut dyn Observer) -> Result<(), LoadError> {
         let stall_ns = CONNECT_STALL.as_nanos() as u64;
         let (mut settled, mut progress_ns) = (0, self.clock.now_ns());
+        let mut tell_ns = 0;
         while !self.clients.is_settled() {
             let now_ns = self.clock.now_ns();
             let next_ns = self.clients.dial(now_ns);
             self.go_on(observer)?;
+            if now_ns >= tell_ns {
+                observer.connections(self.clients.census.connections, self.clients.in_progress());
+                tell_ns = now_ns + REDRAW.as_nanos() as u64;
+            }
             if self.clients.hopeless() {
                 return Err(self.clients.why_none());
             }
@@ -265,6 +268,7 @@ impl<R: Reactor, D: Driver> Engine<'_, R, D> {
         let now = Both { at_ns: self.clock.now_ns(), own: sample::own(), server };
         let seen = self.clients.driver.interval();
         self.timeline.end_interval(now, self.clients.alive(), &seen);
+        observer.connections(self.clients.census.connections, self.clients.in_progress());
         if let Some(point) = self.timeline.newest() {
             observer.interval(point, &seen);
         }

@@ -11,6 +11,7 @@ mod audience;
 pub mod audit;
 pub mod cli;
 pub mod compare;
+mod connections;
 mod crosscheck;
 pub mod distributed;
 pub mod doctor;
@@ -48,6 +49,7 @@ mod tokens;
 mod traffic;
 mod url;
 mod verdict;
+mod view;
 
 pub use error::LoadError;
 pub use run::run;

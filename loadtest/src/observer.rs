@@ -8,14 +8,19 @@ use std::time::{Duration, Instant, SystemTime};
 use hdrhistogram::serialization::V2Serializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
+use crate::connections::Connections;
 use crate::error::LoadError;
 use crate::interrupt;
 use crate::timeline::{Interval, Point};
+use crate::view::{Stage, View};
 
 /// What is told of a run.
 pub(crate) trait Observer {
-    /// A phase begins, in a few words.
-    fn phase(&mut self, what: &str);
+    /// A stage begins, in a few words.
+    fn stage(&mut self, stage: Stage, what: &str);
+
+    /// The connections so far, and how many are being opened: some times a second while any is, and before each interval.
+    fn connections(&mut self, _connections: Connections, _under_way: u32) {}
 
     /// An interval has ended.
     fn interval(&mut self, point: &Point, seen: &Interval);
@@ -53,13 +58,19 @@ pub(crate) trait Observer {
 /// Progress on standard error, when that is a terminal, and the log of histograms, when it was asked for.
 pub(crate) struct Progress {
     hlog: Option<HistogramLog>,
+    view: Option<View>,
 }
 
 impl Progress {
     /// Begins; `hlog` is made new. From here on Ctrl-C ends the run and no longer the process.
     pub(crate) fn new(hlog: Option<&Path>) -> Result<Progress, LoadError> {
         interrupt::arm();
-        Ok(Progress { hlog: hlog.map(HistogramLog::create).transpose()? })
+        Ok(Progress { hlog: hlog.map(HistogramLog::create).transpose()?, view: None })
+    }
+
+    /// The same with a live view in place of lines.
+    pub(crate) fn with_view(self, view: Option<View>) -> Progress {
+        Progress { view, ..self }
     }
 
     /// Everything that was to be written is written.
@@ -69,8 +80,14 @@ impl Progress {
 }
 
 impl Observer for Progress {
-    fn phase(&mut self, what: &str) {
-        say(what);
+    fn stage(&mut self, stage: Stage, what: &str) {
+        self.view.as_ref().map_or_else(|| say(what), |view| view.stage(stage));
+    }
+
+    fn connections(&mut self, connections: Connections, under_way: u32) {
+        if let Some(view) = &self.view {
+            view.connections(connections, under_way);
+        }
     }
 
     fn interrupted(&self) -> bool {
@@ -80,6 +97,9 @@ impl Observer for Progress {
     fn interval(&mut self, point: &Point, seen: &Interval) {
         if let Some(log) = &mut self.hlog {
             log.add(point, seen);
+        }
+        if let Some(view) = &self.view {
+            view.second(point, seen);
         }
     }
 }

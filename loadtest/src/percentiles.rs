@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 const NANOS_MAX: u64 = 600_000_000_000;
 
 /// A histogram of nanoseconds, exact to three significant digits.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Latencies {
     histogram: Option<Histogram<u64>>,
 }

@@ -32,6 +32,7 @@ use crate::tokens::{self, User};
 use crate::traffic::Measured;
 use crate::url::Url;
 use crate::verdict::{self, Busy};
+use crate::view::View;
 
 mod crosscheck;
 mod gochat;
@@ -213,7 +214,7 @@ fn drive<D: Driver>(
         pin_current_thread(cpu)?;
     }
     let config = engine::ring_config(plan.clients, size);
-    let mut progress = Progress::new(common.hlog.as_deref())?;
+    let mut progress = Progress::new(common.watch.hlog.as_deref())?.with_view(view(common, plan));
     let mut watcher = common.seat.as_ref().map(Seat::watcher);
     let observer: &mut dyn Observer = match &mut watcher {
         Some(watcher) => &mut **watcher,
@@ -229,6 +230,12 @@ fn drive<D: Driver>(
     };
     progress.finish()?;
     Ok((kind.name(), outcome))
+}
+
+/// The live view, unless it is not wanted; of a share of a run the coordinator is told.
+fn view(common: &Common, plan: &Plan) -> Option<View> {
+    let is_wanted = !common.watch.no_tui && common.seat.is_none();
+    is_wanted.then(|| View::begin(plan)).flatten()
 }
 
 /// Raises the soft limit as far as it helps. Whether one ring, or epoll, has room for all clients; io_uring has room

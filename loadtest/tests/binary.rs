@@ -157,6 +157,37 @@ fn a_missed_threshold_is_exit_code_2() {
     assert!(!out.contains("threshold missed"), "{out}");
 }
 
+/// What a short run says on a terminal.
+fn on_a_terminal(flags: &str) -> String {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let theirs = fs::OpenOptions::new().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    let line = format!("run echo --url ws://{}/ --connections 3 --warmup 0s --duration 300ms", echo_server());
+    let mut command = Command::new(BINARY);
+    command.args(line.split(' ')).args(flags.split_whitespace()).env("TERM", "xterm").stdout(Stdio::null());
+    let mut run = command.stderr(theirs).spawn().unwrap();
+    // The last handle of the other side but the run's own: reading ends with the run.
+    drop(command);
+    let mut text = Vec::new();
+    let _ = fs::File::from(terminal).read_to_end(&mut text);
+    run.wait().unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+#[test]
+fn a_terminal_shows_a_live_view_and_is_left_clean() {
+    let shown = on_a_terminal("");
+    for part in ["connecting   [", "measuring    [", "3 of 3 ready", "deliver, last second", "CPU          generator"] {
+        assert!(shown.contains(part), "no {part:?} in {shown:?}");
+    }
+    assert!(shown.ends_with("A\x1b[J"), "what was drawn is taken away: {shown:?}");
+    let said = on_a_terminal("--no-tui");
+    assert!(said.contains("connecting 3 clients") && !said.contains('\x1b'), "{said:?}");
+}
+
 /// Runs an echo of an hour and interrupts it once a message has gone both ways: what it prints, and its result.
 fn interrupted(warmup: &str, client: &str) -> (String, serde_json::Value) {
     let (addr, told) = echo_server_that_tells();

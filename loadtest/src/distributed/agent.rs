@@ -22,6 +22,7 @@ use crate::run::run;
 use crate::sample;
 use crate::seat::Seat;
 use crate::timeline::{Interval, Point};
+use crate::view::Stage;
 
 /// How long a coordinator may take to say who it is, and to take what it is told.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -236,7 +237,7 @@ impl Watcher {
 }
 
 impl Observer for Watcher {
-    fn phase(&mut self, what: &str) {
+    fn stage(&mut self, _stage: Stage, what: &str) {
         say(what);
     }
 

@@ -51,7 +51,7 @@ pub fn run(args: &CoordinatorArgs) -> Result<(Report, Common), LoadError> {
     for agent in &party.agents {
         agent.tell(&ToAgent::Go { after_ms: GO_AFTER_MS })?;
     }
-    let mut progress = Progress::new(common.hlog.as_deref())?;
+    let mut progress = Progress::new(common.watch.hlog.as_deref())?;
     let over = Instant::now() + phases(&scenario) + common.drain + RESULT_MAX;
     let (timeline, lost) = party.await_results(over, &mut progress);
     progress.finish()?;

@@ -196,7 +196,7 @@ pub(super) fn common_mut(scenario: &mut Scenario) -> Option<&mut Common> {
 /// Whether a share would write or read files of the agent's machine, which only the agent's own user may ask for.
 pub(super) fn touches_files(scenario: &Scenario) -> bool {
     let common = scenario.common();
-    let outputs = [&common.json, &common.csv, &common.html, &common.hlog].into_iter().any(Option::is_some);
+    let outputs = [&common.json, &common.csv, &common.html, &common.watch.hlog].into_iter().any(Option::is_some);
     outputs
         || match scenario {
             Scenario::Echo(args) => !Script::is_portable(&args.script),

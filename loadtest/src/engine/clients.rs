@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use gochat_ring::{Completion, ConnId, Reactor};
 use gochat_ws::handshake::{ClientRequest, HeadLimits, ResponseError, parse_response, write_request};
 use gochat_ws::{Decoder, Event, Input, Limits, Opcode, Role, Scratch};
-use serde::{Deserialize, Serialize};
 
 use super::dialer::Dialer;
+use crate::connections::Connections;
 use crate::driver::{Driver, Incoming, Plan};
 use crate::error::LoadError;
 use crate::message::mix;
@@ -22,19 +22,6 @@ const ENDINGS_MAX: usize = 16;
 /// Refusals in a row, with nothing established, after which connecting is given up.
 const HOPELESS: u32 = 32;
 const NOBODY: u32 = u32::MAX;
-
-/// Connections over the whole run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Connections {
-    /// Asked for.
-    pub target: u32,
-    /// Became ready for messages.
-    pub established: u32,
-    /// Never became ready: connect failed, upgrade refused, no greeting.
-    pub refused: u32,
-    /// Were ready and ended before the run did.
-    pub dropped: u32,
-}
 
 /// How connections failed or ended, with counts.
 pub(crate) type Endings = BTreeMap<String, u64>;

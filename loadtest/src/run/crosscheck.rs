@@ -52,7 +52,7 @@ fn drive<A: Judge>(common: &Common, plan: &Plan, mut talk: Talk<A>, label: Label
     if let Some(cpu) = common.cpu {
         pin_current_thread(cpu)?;
     }
-    let mut progress = Progress::new(common.hlog.as_deref())?;
+    let mut progress = Progress::new(common.watch.hlog.as_deref())?.with_view(super::view(common, plan));
     let mut watcher = common.seat.as_ref().map(Seat::watcher);
     let observer: &mut dyn Observer = match &mut watcher {
         Some(watcher) => &mut **watcher,
