@@ -40,6 +40,31 @@ fn a_mix_keeps_its_shares_and_an_account_of_each() {
 }
 
 #[test]
+fn greedy_and_slow_clients_are_told_from_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let tokens = dir.path().join("users.csv");
+    let tokens = tokens.to_str().unwrap();
+    let load = "--rate 40 --warmup 0s --baseline 500ms --duration 1s";
+    let greedy = "--protocol gochat --connections 4 --greedy 2 --greedy-in-flight 8";
+    let report = run(&server, &format!("greedy {greedy} {load} --tokens-out {tokens}"));
+    let messages = report.messages.unwrap();
+    assert_ne!(report.verdict, Verdict::Failed, "{:?}", report.reasons);
+    assert_eq!((messages.sent, messages.acked, messages.delivered), (60, 60, 60), "of the polite");
+    let [before, polite, greedy] = &report.detail.parts[..] else { panic!("three parts") };
+    assert_eq!([before.name, polite.name, greedy.name], ["before", "polite", "greedy"]);
+    assert!(greedy.sent > 16 && greedy.done == greedy.sent && polite.treatment.fairness.is_some());
+    // Of a stall that fits into buffers everybody comes back and has everything.
+    let slow = "--protocol gochat --connections 6 --publishers 2 --slow-percent 34 --size 500";
+    let report = run(&server, &format!("slow-reader {slow} {load} --tokens {tokens}"));
+    let messages = report.messages.unwrap();
+    assert_ne!(report.verdict, Verdict::Failed, "{:?}", report.reasons);
+    assert_eq!((messages.acked, messages.delivered), (60, 120), "each to the two others that keep reading");
+    let slow = report.detail.parts.last().unwrap();
+    assert_eq!((slow.done, slow.treatment.fates.get("caught_up")), (180, Some(&3)));
+}
+
+#[test]
 fn history_and_logins_are_answered_as_they_should() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());

@@ -16,10 +16,12 @@ use crate::threshold::Threshold;
 mod distributed;
 mod gochat;
 mod script;
+mod uneven;
 
 pub use distributed::{AgentArgs, CoordinatorArgs};
 pub use gochat::{GroupArgs, HistoryArgs, HttpArgs, LoginStormArgs, Mix, MixedArgs, UserArgs};
 pub use script::ScriptArgs;
+pub use uneven::{GreedyArgs, GreedyProtocol, RoomProtocol, SlowReaderArgs};
 
 /// Load-test a WebSocket server: latency from intended times, and an account of every message.
 ///
@@ -75,6 +77,10 @@ pub enum Scenario {
     History(HistoryArgs),
     /// GoChat users log in over HTTP.
     LoginStorm(LoginStormArgs),
+    /// Some receivers in a room stop reading: what the others notice, and what becomes of the slow ones.
+    SlowReader(SlowReaderArgs),
+    /// Greedy clients send as fast as they are answered among polite ones: what the polite notice.
+    Greedy(GreedyArgs),
 }
 
 impl Scenario {
@@ -89,6 +95,8 @@ impl Scenario {
             Scenario::Mixed(args) => &args.common,
             Scenario::History(args) => &args.common,
             Scenario::LoginStorm(args) => &args.common,
+            Scenario::SlowReader(args) => &args.common,
+            Scenario::Greedy(args) => &args.common,
         }
     }
 }
@@ -441,6 +449,10 @@ mod tests {
             "x run mixed --url http://127.0.0.1:8080 --connections 200 --members 20 --mix 70/25/5 --rate 100 --tokens t.csv",
             "x run history --url http://127.0.0.1:8080 --conversations 20 --messages 1000 --rate 500 --cold-percent 80",
             "x run login-storm --url http://127.0.0.1:8080 --accounts 500 --rate 20 --tokens t.csv --password password",
+            "x run slow-reader --url ws://127.0.0.1:9002/ --connections 1000 --slow-percent 10 --rate 50 --stall 5s",
+            "x run slow-reader --protocol gochat --url http://127.0.0.1:8080 --tokens t.csv --rate 50 --baseline 0s",
+            "x run greedy --url ws://127.0.0.1:9001/ --connections 10000 --greedy 3 --rate 1000 --server-pid 7",
+            "x run greedy --protocol gochat --url http://127.0.0.1:8080 --greedy 4 --greedy-in-flight 64 --rate 100",
             "x run echo --protocol script --script stomp --url ws://127.0.0.1:15674/ws --set login=me --rate 100",
             "x run publish --protocol script --script my.toml --url ws://127.0.0.1:9000/ --set token=@t.csv:token",
             "x agent --listen 127.0.0.1:7000 --token SECRET --cpu 1",

@@ -63,6 +63,12 @@ pub(crate) trait Driver {
         None
     }
 
+    /// A connection that was ready ended before the run did. Whether that is what the scenario is about: then it is
+    /// counted as dropped, and does not fail the run.
+    fn ended(&mut self, _client: u32, _why: &str) -> bool {
+        false
+    }
+
     /// All connections stand; sending may begin.
     fn begin(&mut self, window: Window);
 

@@ -12,6 +12,7 @@ pub mod audit;
 pub mod cli;
 pub mod compare;
 mod connections;
+mod contrast;
 mod crosscheck;
 pub mod distributed;
 pub mod doctor;

@@ -57,6 +57,8 @@ pub(crate) struct Outbound {
     masks: u64,
     /// Why the connection whose message is being handled is to end.
     end: Option<String>,
+    /// Clients that stop reading or read again with the next flush.
+    reading: Vec<(u32, bool)>,
 }
 
 impl Outbound {
@@ -72,6 +74,7 @@ impl Outbound {
             spare: Vec::new(),
             masks: seed,
             end: None,
+            reading: Vec::new(),
         }
     }
 
@@ -132,6 +135,11 @@ impl Outbound {
         self.end.take()
     }
 
+    /// Stops receiving from the client's connection, or goes on. What is on its way up may still arrive.
+    pub(crate) fn set_reading(&mut self, client: u32, on: bool) {
+        self.reading.push((client, on));
+    }
+
     /// The send in flight has ended; what waited for it goes with the next flush.
     pub(crate) fn sent(&mut self, client: u32) {
         let Some(line) = self.lines.get_mut(client as usize) else { return };
@@ -153,6 +161,13 @@ impl Outbound {
     /// Hands everything gathered to the reactor.
     pub(crate) fn flush<R: Reactor>(&mut self, reactor: &mut R) {
         self.cut();
+        for (client, on) in std::mem::take(&mut self.reading) {
+            match self.conn(client) {
+                Some(conn) if on => reactor.resume_recv(conn),
+                Some(conn) => reactor.pause_recv(conn),
+                None => {}
+            }
+        }
         while let Some(client) = self.dirty.pop() {
             let Some(line) = self.lines.get_mut(client as usize) else { continue };
             line.dirty = false;

@@ -16,6 +16,10 @@ pub use crate::sample::Switches;
 use crate::timeline::Point;
 use crate::traffic::Measured;
 
+mod part;
+
+pub use part::Treatment;
+
 /// Version of the JSON form; a field that changes its meaning or goes away raises it.
 pub const SCHEMA: u32 = 1;
 
@@ -140,7 +144,7 @@ pub struct Shape {
 }
 
 /// One kind of requests or conversations.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Part {
     /// Its name.
     pub name: &'static str,
@@ -154,6 +158,9 @@ pub struct Part {
     pub messages: Option<Messages>,
     /// Of the measured phase, from intended times.
     pub latency_us: BTreeMap<&'static str, Percentiles>,
+    /// How it fared beside the others.
+    #[serde(flatten)]
+    pub treatment: Treatment,
 }
 
 /// Per second of the measured phase.
@@ -368,6 +375,9 @@ impl fmt::Display for Report {
         for part in &self.detail.parts {
             writeln!(f, "{:<12} {} sent, {} done", part.name, part.sent, part.done)?;
             part.latency_us.iter().try_for_each(|(name, row)| show_latency(f, &format!("  {name}"), row))?;
+            if part.treatment != Treatment::default() {
+                writeln!(f, "  {}", part.treatment)?;
+            }
         }
         show_cost(f, "generator", &self.generator)?;
         self.server.as_ref().map_or(Ok(()), |server| show_cost(f, "server", server))

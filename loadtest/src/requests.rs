@@ -199,7 +199,7 @@ impl Answers {
             let rows = [("request", &tally.latency), ("queued", &tally.queued)];
             let latency_us = rows.into_iter().filter_map(|(row, it)| Some((row, it.percentiles()?))).collect();
             let (sent, done, errors) = (tally.sent, tally.good, tally.failures.clone());
-            Part { name, sent, done, errors, messages: None, latency_us }
+            Part { name, sent, done, errors, latency_us, ..Part::default() }
         };
         let parts = self.tallies.iter().zip(names).map(part).collect();
         (parts, reasons)

@@ -39,6 +39,7 @@ mod gochat;
 mod history;
 mod script;
 mod storm;
+mod uneven;
 
 /// Descriptors the tool needs beside its connections.
 const SPARE_DESCRIPTORS: u64 = 64;
@@ -65,6 +66,8 @@ pub fn run(scenario: Scenario) -> Result<Report, LoadError> {
         Scenario::Mixed(args) => gochat::mixed(&args),
         Scenario::History(args) => history::history(&args),
         Scenario::LoginStorm(args) => storm::login_storm(&args),
+        Scenario::SlowReader(args) => uneven::slow_reader(&args),
+        Scenario::Greedy(args) => uneven::greedy(&args),
     }?;
     threshold::judge(&mut report, &thresholds);
     Ok(report)
@@ -84,7 +87,7 @@ fn echo(args: &EchoArgs) -> Result<Report, LoadError> {
         Payload::Text => Opcode::Text,
         Payload::Binary => Opcode::Binary,
     };
-    let mut driver = Echo::new(args.connections, args.load.load(), &args.size, opcode);
+    let mut driver = Echo::new(0..args.connections, args.load.load(), &args.size, opcode);
     let ran = drive(&args.common, &plan, &mut driver, args.size.max())?;
     Ok(report(label("echo", "raw-echo", Some(&args.load.load()), Some(&args.size)), &plan, ran, Some(driver.finish())))
 }
@@ -120,7 +123,8 @@ fn single(args: &SingleArgs) -> Result<Report, LoadError> {
     plan.url.target = chat_path(&plan.url);
     let acked = args.acked.as_deref().map(AckedLog::create).transpose()?;
     let (load, sizes) = (args.load.load(), args.size.clone());
-    let setup = ChatSetup { users, conversations, load, one_way: args.one_way, sizes, run, acked };
+    let senders = (0..clients).step_by(if args.one_way { 2 } else { 1 }).collect();
+    let setup = ChatSetup { users, conversations, load, senders, sizes, run, acked };
     let mut driver = Chat::new(setup);
     let ran = drive(&args.common, &plan, &mut driver, args.size.max())?;
     Ok(report(label("single", "gochat", Some(&args.load.load()), Some(&args.size)), &plan, ran, Some(driver.finish())))

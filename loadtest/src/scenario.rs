@@ -3,17 +3,21 @@
 mod chat;
 mod echo;
 mod frames;
+mod greedy;
 mod idle;
 mod mixed;
 mod publish;
 mod scripted;
+mod slow_reader;
 
 pub(crate) use chat::{Chat, ChatSetup};
 pub(crate) use echo::{Echo, SIZE_MIN as ECHO_SIZE_MIN};
+pub(crate) use greedy::{Greedy, Side, Sides};
 pub(crate) use idle::Idle;
 pub(crate) use mixed::Mixed;
 pub(crate) use publish::{Publish, PublishSetup, RAW_SIZE_MIN, ROOM, Speech};
 pub(crate) use scripted::{Scripted, ScriptedSetup};
+pub(crate) use slow_reader::{Slow, SlowReader};
 
 /// What helps against an error code.
 fn hint(code: &str) -> &'static str {

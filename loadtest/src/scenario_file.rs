@@ -48,6 +48,8 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "mixed-70-25-5",
     "history-deep",
     "logins",
+    "greedy-3",
+    "slow-readers",
 ];
 
 /// One line for each file that comes with the tool.

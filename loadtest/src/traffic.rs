@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::contrast::Contrast;
 use crate::ledger::{Ledger, Messages, Sent};
 use crate::message::{Key, mix};
 use crate::percentiles::Latencies;
@@ -66,6 +67,8 @@ pub(crate) struct Measured {
     pub(crate) last: Latencies,
     /// Error frames by code, where they are kept apart.
     pub(crate) errors: BTreeMap<String, u64>,
+    /// Where the load is set against itself.
+    pub(crate) contrast: Option<Box<Contrast>>,
     /// Things worth a reason in the report, such as error codes, with their counts.
     pub(crate) remarks: Vec<String>,
 }
@@ -121,10 +124,18 @@ impl<A: Account> Traffic<A> {
         }
     }
 
+    /// Sets the load against itself before the measured phase, and its senders against each other.
+    pub(crate) fn contrast(&mut self, contrast: Contrast) {
+        self.measured.contrast = Some(Box::new(contrast));
+    }
+
     /// Sending begins. In a closed loop every sender's first messages are due at once.
     pub(crate) fn begin(&mut self, window: Window) {
         self.window = window;
         self.stopped = false;
+        if let Some(contrast) = &mut self.measured.contrast {
+            contrast.begin(window.begin_ns);
+        }
         match &self.load {
             Load::Open { profile, arrivals } => {
                 self.arrivals = Some(Arrivals::new(window.begin_ns, profile.clone(), *arrivals));
@@ -181,6 +192,9 @@ impl<A: Account> Traffic<A> {
         if self.window.contains(intended_ns) {
             self.measured.lag.record(now_ns.saturating_sub(intended_ns));
         }
+        if let Some(contrast) = &mut self.measured.contrast {
+            contrast.sending(client, intended_ns, self.window.contains(intended_ns));
+        }
         self.measured.in_window.sent += u64::from(self.is_measured(now_ns));
         self.interval.sent += 1;
         self.ledger.send(client, Sent { intended_ns, sent_ns: now_ns })
@@ -196,6 +210,9 @@ impl<A: Account> Traffic<A> {
             self.measured.ack.record(latency_ns);
             self.measured.service.ack.record(now_ns.saturating_sub(sent.sent_ns));
         }
+        if let Some(contrast) = &mut self.measured.contrast {
+            contrast.acked(sent.intended_ns, now_ns);
+        }
     }
 
     /// Counts a delivery's latency and service time.
@@ -207,6 +224,9 @@ impl<A: Account> Traffic<A> {
         if self.window.contains(sent.intended_ns) {
             self.measured.deliver.record(latency_ns);
             self.measured.service.deliver.record(now_ns.saturating_sub(sent.sent_ns));
+        }
+        if let Some(contrast) = &mut self.measured.contrast {
+            contrast.delivered(sent.intended_ns, now_ns);
         }
     }
 
@@ -221,10 +241,17 @@ impl<A: Account> Traffic<A> {
         if self.window.contains(intended_ns) {
             self.measured.last.record(now_ns.saturating_sub(intended_ns));
         }
+        if let Some(contrast) = &mut self.measured.contrast {
+            contrast.completed(intended_ns, now_ns);
+        }
     }
 
     /// A message of `client` was answered. Whether a closed loop sends the next now; one that thinks first has it due later.
     pub(crate) fn answered(&mut self, client: u32, now_ns: u64) -> bool {
+        let measured = self.is_measured(now_ns);
+        if let Some(contrast) = self.measured.contrast.as_mut().filter(|_| measured) {
+            contrast.answered(client);
+        }
         match &self.load {
             Load::Closed { think: Some(think), .. } => {
                 self.chance = mix(self.chance);

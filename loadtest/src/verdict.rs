@@ -50,6 +50,7 @@ fn wrong_connections(census: &Census) -> Vec<String> {
     if refused > 0 {
         reasons.push(format!("{refused} connections were refused"));
     }
+    let dropped = dropped - census.excused.min(dropped);
     if dropped > 0 {
         reasons.push(format!("{dropped} connections were dropped"));
     }

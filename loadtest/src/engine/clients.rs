@@ -33,6 +33,8 @@ pub(crate) struct Census {
     /// From the intended beginning to readiness.
     pub(crate) latency: Latencies,
     pub(crate) endings: Endings,
+    /// Of those dropped: how many the scenario is about.
+    pub(crate) excused: u32,
     /// Ended because the run is over.
     left: u32,
 }
@@ -330,7 +332,10 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
         match state {
             State::Ready => {
                 self.census.connections.dropped += 1;
-                self.note(why);
+                match self.driver.ended(client, why) {
+                    true => self.census.excused += 1,
+                    false => self.note(why),
+                }
             }
             State::Leaving => self.census.left += 1,
             State::Idle | State::Connecting | State::Upgrading | State::Greeting => self.refuse(why),

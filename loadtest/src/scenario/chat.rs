@@ -7,6 +7,7 @@ use gochat_ws::Opcode;
 
 use super::frames::{Data, Frame, write_send};
 use crate::acked::{AckedLog, AckedMessage};
+use crate::contrast::Contrast;
 use crate::driver::{Driver, Incoming};
 use crate::ledger::{Delivery, Ledger, Route};
 use crate::message::{Key, Pattern, parse_id, write_id};
@@ -28,8 +29,8 @@ pub(crate) struct ChatSetup {
     /// One for each pair.
     pub(crate) conversations: Vec<String>,
     pub(crate) load: Load,
-    /// Only the first of each pair sends.
-    pub(crate) one_way: bool,
+    /// The clients that send.
+    pub(crate) senders: Vec<u32>,
     /// Characters of a message.
     pub(crate) sizes: Sizes,
     /// Tells this run's messages from others'.
@@ -54,9 +55,8 @@ pub(crate) struct Chat {
 impl Chat {
     pub(crate) fn new(setup: ChatSetup) -> Chat {
         let clients = setup.users.len() as u32;
-        let step = if setup.one_way { 2 } else { 1 };
         Chat {
-            traffic: Traffic::new(Ledger::new(Route::Pair, clients), setup.load, (0..clients).step_by(step).collect()),
+            traffic: Traffic::new(Ledger::new(Route::Pair, clients), setup.load, setup.senders),
             pattern: Pattern::new(setup.sizes),
             users: setup.users,
             conversations: setup.conversations,
@@ -67,12 +67,18 @@ impl Chat {
         }
     }
 
+    /// The same with the load set against itself.
+    pub(crate) fn against(mut self, contrast: Contrast) -> Chat {
+        self.traffic.contrast(contrast);
+        self
+    }
+
     pub(crate) fn finish(mut self) -> Measured {
         if let Some(error) = self.acked.take().and_then(|log| log.finish().err()) {
             self.errors.insert(format!("the file of acknowledgements is incomplete: {error}"), 1);
         }
-        let remarks = self.errors.into_iter().map(|(error, count)| format!("{count} × {error}")).collect();
-        self.traffic.finish(remarks)
+        let remarks = self.errors.iter().map(|(error, count)| format!("{count} × {error}")).collect();
+        Measured { errors: self.errors, ..self.traffic.finish(remarks) }
     }
 
     fn send(&mut self, out: &mut Outbound, client: u32, intended_ns: u64, now_ns: u64) {

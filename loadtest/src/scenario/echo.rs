@@ -1,7 +1,10 @@
 //! Messages to a server that sends each back to its sender. Every message begins with its key in hex digits.
 
+use std::ops::Range;
+
 use gochat_ws::Opcode;
 
+use crate::contrast::Contrast;
 use crate::driver::{Driver, Incoming};
 use crate::ledger::{Delivery, Ledger, Route};
 use crate::message::{KEY_DIGITS, Key, Pattern};
@@ -24,14 +27,20 @@ pub(crate) struct Echo {
 }
 
 impl Echo {
-    /// Sizes are at least [`SIZE_MIN`].
-    pub(crate) fn new(clients: u32, load: Load, sizes: &Sizes, opcode: Opcode) -> Echo {
+    /// Of these clients. Sizes are at least [`SIZE_MIN`].
+    pub(crate) fn new(clients: Range<u32>, load: Load, sizes: &Sizes, opcode: Opcode) -> Echo {
         Echo {
-            traffic: Traffic::new(Ledger::new(Route::Echo, clients), load, (0..clients).collect()),
+            traffic: Traffic::new(Ledger::new(Route::Echo, clients.end), load, clients.collect()),
             pattern: Pattern::new(sizes.less(KEY_DIGITS)),
             opcode,
             payload: Vec::with_capacity(sizes.max()),
         }
+    }
+
+    /// The same with the load set against itself.
+    pub(crate) fn against(mut self, contrast: Contrast) -> Echo {
+        self.traffic.contrast(contrast);
+        self
     }
 
     pub(crate) fn finish(self) -> Measured {

@@ -28,15 +28,7 @@ impl Mixed {
         let mut parts = Vec::new();
         for (name, publish) in self.parts {
             let measured = publish.finish();
-            let rows = [("ack", &measured.ack), ("deliver", &measured.deliver), ("fanout_last", &measured.last)];
-            parts.push(Part {
-                name,
-                sent: measured.messages.sent,
-                done: measured.messages.delivered,
-                errors: measured.errors.clone(),
-                messages: Some(measured.messages),
-                latency_us: rows.into_iter().filter_map(|(row, it)| Some((row, it.percentiles()?))).collect(),
-            });
+            parts.push(Part::of(name, &measured, "deliver"));
             all.messages = all.messages.plus(&measured.messages);
             all.in_window.sent += measured.in_window.sent;
             all.in_window.acked += measured.in_window.acked;

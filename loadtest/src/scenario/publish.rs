@@ -8,6 +8,7 @@ use gochat_ws::Opcode;
 
 use super::frames::{Data, Frame, write_send};
 use crate::audience::Reach;
+use crate::contrast::Contrast;
 use crate::driver::{Driver, Incoming, Place};
 use crate::guests::Guests;
 use crate::ledger::Delivery;
@@ -63,6 +64,7 @@ pub(crate) struct Publish {
     payload: Vec<u8>,
     errors: BTreeMap<String, u64>,
     sent: u64,
+    refused: u64,
     clients: u32,
     shared: Option<Shared>,
 }
@@ -90,6 +92,7 @@ impl Publish {
             payload: Vec::with_capacity(512),
             errors: BTreeMap::new(),
             sent: 0,
+            refused: 0,
             clients,
             shared: None,
         }
@@ -99,6 +102,12 @@ impl Publish {
     pub(crate) fn among(mut self, place: Place) -> Publish {
         let (first_client, clients) = (place.first_client, self.clients);
         self.shared = place.shared_run.map(|_| Shared { first_client, clients, guests: Guests::new(clients) });
+        self
+    }
+
+    /// The same with the load set against itself.
+    pub(crate) fn against(mut self, contrast: Contrast) -> Publish {
+        self.traffic.contrast(contrast);
         self
     }
 
@@ -113,6 +122,23 @@ impl Publish {
         measured.errors = self.errors;
         measured.guests = self.shared.map(|shared| shared.guests.close());
         measured
+    }
+
+    /// Messages that everybody in the only room should have by now, but for those on their way.
+    pub(super) fn for_everybody(&self) -> u64 {
+        self.sent - self.refused
+    }
+
+    /// What arrived at a client that has no account here, if it is a message of this run.
+    pub(super) fn delivery(&self, client: u32, message: Incoming<'_>) -> Option<Delivery> {
+        let bytes = message.bytes();
+        match self.speech {
+            Speech::Gochat { run, .. } => {
+                let frame = Frame::parse(bytes).filter(|frame| frame.is("new-message"))?;
+                self.delivery_in(client, run, &frame.data)
+            }
+            Speech::Raw => self.delivery_of(client, bytes),
+        }
     }
 
     /// Something arrived that should have been a message and cannot be read.
@@ -164,10 +190,23 @@ impl Publish {
 
     fn arrived(&mut self, client: u32, run: u32, data: &Data<'_>, now_ns: u64) {
         // What others say in the room is not this run's business.
-        let Some(key) = parse_id(run, data.of_sender.as_str()) else { return };
+        if let Some(delivery) = self.delivery_in(client, run, data) {
+            self.delivered(delivery, now_ns);
+        }
+    }
+
+    /// The delivery that a frame of GoChat is.
+    fn delivery_in(&self, client: u32, run: u32, data: &Data<'_>) -> Option<Delivery> {
+        let key = parse_id(run, data.of_sender.as_str())?;
         let intact = data.content.as_str().as_bytes() == self.pattern.content(key);
-        let delivery = Delivery { client, key, seq: Some(data.seq), intact, redelivered: data.redelivered };
-        self.delivered(delivery, now_ns);
+        Some(Delivery { client, key, seq: Some(data.seq), intact, redelivered: data.redelivered })
+    }
+
+    /// The delivery that a raw message is.
+    fn delivery_of(&self, client: u32, bytes: &[u8]) -> Option<Delivery> {
+        let key = Key::parse(bytes)?;
+        let intact = bytes.get(KEY_DIGITS..) == Some(self.pattern.content(key));
+        Some(Delivery { client, key, seq: None, intact, redelivered: false })
     }
 
     /// The number that this agent's first client has among all agents' clients.
@@ -198,10 +237,9 @@ impl Publish {
 
     /// A raw message: the order of sending is the only one there is, and of one sender only.
     fn arrived_raw(&mut self, out: &mut Outbound, client: u32, bytes: &[u8], now_ns: u64) {
-        let Some(key) = Key::parse(bytes) else { return self.traffic.ledger.unreadable(client) };
-        let intact = bytes.get(KEY_DIGITS..) == Some(self.pattern.content(key));
-        self.delivered(Delivery { client, key, seq: None, intact, redelivered: false }, now_ns);
-        if self.own(key).is_some_and(|key| key.client() == client) && self.traffic.answered(client, now_ns) {
+        let Some(delivery) = self.delivery_of(client, bytes) else { return self.traffic.ledger.unreadable(client) };
+        self.delivered(delivery, now_ns);
+        if self.own(delivery.key).is_some_and(|key| key.client() == client) && self.traffic.answered(client, now_ns) {
             self.send(out, client, now_ns, now_ns);
         }
     }
@@ -215,6 +253,7 @@ impl Publish {
         let code = data.code.as_str();
         *self.errors.entry(format!("error {code}{}", super::hint(code))).or_default() += 1;
         if key.and_then(|key| self.own(key)).is_some_and(|key| self.traffic.ledger.refused(client, key)) {
+            self.refused += 1;
             let wait_ns = u64::from(data.details.retry_after) * 1_000_000_000;
             self.traffic.pause(client, now_ns + wait_ns.max(RETRY_NS));
         }

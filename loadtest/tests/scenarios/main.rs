@@ -8,3 +8,4 @@ mod faults;
 mod publish;
 mod single;
 mod support;
+mod uneven;

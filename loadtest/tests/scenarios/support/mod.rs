@@ -4,6 +4,7 @@ pub(crate) mod chat;
 pub(crate) mod echo;
 pub(crate) mod faulty;
 pub(crate) mod publish;
+pub(crate) mod strict;
 
 use clap::Parser;
 use gochat_loadtest::cli::{Cli, Command};
