@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::plot::{Series, escape, svg};
+use crate::percentiles::Percentiles;
+use crate::plot::{Captions, Series, escape, svg, svg_of_quantiles};
 use crate::report::Report;
 use crate::timeline::Point;
 
@@ -28,9 +29,7 @@ pub fn page(report: &Report) -> String {
         out.push_str("</ul>");
     }
     let _ = write!(out, "<pre>{}</pre>", escape(&report.to_string()));
-    for plot in plots(&report.detail.timeline).into_iter().flatten() {
-        out.push_str(&plot);
-    }
+    plots(report).iter().for_each(|plot| out.push_str(plot));
     let json = serde_json::to_string_pretty(report).unwrap_or_default();
     let _ = writeln!(
         out,
@@ -44,55 +43,88 @@ pub fn page(report: &Report) -> String {
     out
 }
 
-fn plots(points: &[Point]) -> [Option<String>; 5] {
-    let line = |name, value: &dyn Fn(&Point) -> Option<f64>| Series {
+/// Those that have something to show.
+fn plots(report: &Report) -> Vec<String> {
+    let points = &report.detail.timeline;
+    let arrivals = if report.latency_us.rtt.is_some() { "Round trip" } else { "Latency to the delivery" };
+    let plots = [
+        rates(points),
+        percentiles("Latency to the acknowledgement", points, |p| p.ack.as_ref()),
+        percentiles(arrivals, points, |p| p.deliver.as_ref()),
+        distributions(report),
+        over_time("Connections", "connections", points, &[("connections", &|p| Some(f64::from(p.connections)))]),
+        over_time(
+            "CPU",
+            "cores",
+            points,
+            &[("server", &|p| p.server_cores), ("generator", &|p| Some(p.generator_cores))],
+        ),
+        over_time(
+            "Memory",
+            "MB",
+            points,
+            &[
+                ("server, resident", &|p| p.server_rss_bytes.map(megabytes)),
+                ("TCP buffers of the machine", &|p| p.tcp_bytes.map(megabytes)),
+            ],
+        ),
+    ];
+    plots.into_iter().flatten().collect()
+}
+
+fn rates(points: &[Point]) -> Option<String> {
+    let busy = |value: fn(&Point) -> f64| points.iter().any(|p| value(p) > 0.0);
+    let any = |value: fn(&Point) -> f64| move |p: &Point| busy(value).then(|| value(p));
+    busy(|p| p.sent_per_s).then(|| {
+        over_time(
+            "Rates",
+            "messages/s",
+            points,
+            &[
+                ("sent", &any(|p| p.sent_per_s)),
+                ("acknowledged", &any(|p| p.acked_per_s)),
+                ("delivered", &any(|p| p.delivered_per_s)),
+            ],
+        )
+    })?
+}
+
+fn percentiles(title: &str, points: &[Point], of: fn(&Point) -> Option<&Percentiles>) -> Option<String> {
+    over_time(
+        title,
+        "µs",
+        points,
+        &[
+            ("p50", &|p| Some(of(p)?.p50)),
+            ("p90", &|p| Some(of(p)?.p90)),
+            ("p99", &|p| Some(of(p)?.p99)),
+            ("p99.9", &|p| Some(of(p)?.p999)),
+            ("max", &|p| Some(of(p)?.max)),
+        ],
+    )
+}
+
+/// How many messages of the measured phase took how long at most.
+fn distributions(report: &Report) -> Option<String> {
+    let curves = report.detail.curves.iter();
+    let series: Vec<Series<'_>> = curves.map(|(name, points)| Series { name, points: points.clone() }).collect();
+    let captions = Captions { title: "Percentiles of the measured phase", x: "share of messages", y: "µs" };
+    svg_of_quantiles(captions, &series)
+}
+
+/// A figure of each second.
+type Figure<'a> = &'a dyn Fn(&Point) -> Option<f64>;
+
+/// Lines over the seconds of a run; one that has no values is left out.
+fn over_time(title: &str, unit: &str, points: &[Point], lines: &[(&str, Figure<'_>)]) -> Option<String> {
+    let series = lines.iter().map(|(name, value)| Series {
         name,
         points: points.iter().filter_map(|p| Some((p.at_s, value(p)?))).collect(),
-    };
-    let has = |value: f64| (value > 0.0).then_some(value);
-    let seconds = "seconds";
-    let busy = |value: &dyn Fn(&Point) -> f64| points.iter().any(|p| value(p) > 0.0);
-    let mut rates = vec![line("sent", &|p| Some(p.sent_per_s))];
-    if busy(&|p| p.acked_per_s) {
-        rates.push(line("acknowledged", &|p| Some(p.acked_per_s)));
-    }
-    rates.push(line("delivered", &|p| Some(p.delivered_per_s)));
-    [
-        svg("Rates", seconds, "messages/s", &rates).filter(|_| busy(&|p| p.sent_per_s)),
-        svg(
-            "Latency to the acknowledgement",
-            seconds,
-            "µs",
-            &[
-                line("p50", &|p| p.ack.as_ref().map(|l| l.p50)),
-                line("p99", &|p| p.ack.as_ref().map(|l| l.p99)),
-                line("p99.9", &|p| p.ack.as_ref().map(|l| l.p999)),
-            ],
-        ),
-        svg(
-            "Latency to the delivery",
-            seconds,
-            "µs",
-            &[
-                line("p50", &|p| p.deliver.as_ref().map(|l| l.p50)),
-                line("p99", &|p| p.deliver.as_ref().map(|l| l.p99)),
-                line("p99.9", &|p| p.deliver.as_ref().map(|l| l.p999)),
-            ],
-        ),
-        svg(
-            "CPU",
-            seconds,
-            "cores",
-            &[line("server", &|p| p.server_cores), line("generator", &|p| Some(p.generator_cores))],
-        ),
-        svg(
-            "Connections and the server's memory",
-            seconds,
-            "connections / MB",
-            &[
-                line("connections", &|p| Some(f64::from(p.connections))),
-                line("server, resident MB", &|p| p.server_rss_bytes.and_then(|b| has(b as f64 / 1e6))),
-            ],
-        ),
-    ]
+    });
+    let series: Vec<Series<'_>> = series.filter(|line| !line.points.is_empty()).collect();
+    svg(Captions { title, x: "seconds", y: unit }, &series)
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
 }

@@ -69,6 +69,23 @@ impl Latencies {
     }
 }
 
+/// Points of a curve for each halving of the distance to 100 %.
+const CURVE_STEPS: u32 = 5;
+
+impl Latencies {
+    /// The whole distribution: quantiles below 1, closer to each other the nearer they are to it, and their microseconds. The
+    /// last is the largest value, at the quantile that one value in so many makes.
+    pub(crate) fn curve(&self) -> Vec<(f64, f64)> {
+        let Some(histogram) = self.histogram.as_ref().filter(|histogram| !histogram.is_empty()) else {
+            return Vec::new();
+        };
+        let (last, max) = (1.0 - 1.0 / histogram.len() as f64, histogram.max());
+        let steps = histogram.iter_quantiles(CURVE_STEPS).map(|it| (it.quantile_iterated_to(), it.value_iterated_to()));
+        let below = steps.filter(|(quantile, _)| *quantile < last);
+        below.chain([(last, max)]).map(|(quantile, nanos)| (quantile, micros(nanos.min(max) as f64))).collect()
+    }
+}
+
 impl Default for Latencies {
     fn default() -> Latencies {
         Latencies::new()
@@ -120,6 +137,12 @@ mod tests {
         near(seen.p999, 1000.0);
         near(seen.max, NANOS_MAX as f64 / 1000.0);
         assert_eq!(seen.count, 1001);
+        let curve = latencies.curve();
+        assert!(curve.is_sorted() && curve.len() > 40, "{curve:?}");
+        assert_eq!(curve.last().copied(), Some((1.0 - 1.0 / 1001.0, seen.max)));
+        let middle = curve.iter().find(|(quantile, _)| *quantile >= 0.5).unwrap();
+        near(middle.1, 501.0);
+        assert_eq!(Latencies::new().curve(), []);
         let json = serde_json::to_value(&seen).unwrap();
         let keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(keys, ["count", "max", "mean", "p50", "p90", "p99", "p999"]);

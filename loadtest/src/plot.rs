@@ -1,13 +1,14 @@
-//! Line plots as SVG: axes with round numbers, one line a series, a legend. Draws what it is given; knows nothing of runs.
+//! Line plots as SVG: axes with round numbers or percentiles, one line a series, a legend. Draws what it is given; knows
+//! nothing of runs.
 
 use std::fmt::Write as _;
 
 const WIDTH: f64 = 760.0;
-const HEIGHT: f64 = 220.0;
+const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 12.0;
-const TOP: f64 = 12.0;
-const BOTTOM: f64 = 28.0;
+const TOP: f64 = 24.0;
+const BOTTOM: f64 = 36.0;
 /// Grid lines of an axis, about.
 const STEPS: f64 = 4.0;
 
@@ -18,16 +19,57 @@ pub(crate) struct Series<'a> {
     pub(crate) points: Vec<(f64, f64)>,
 }
 
-/// A plot of all `series`; `None` when there is nothing to draw. `x_title` and `unit` name the axes; the y axis begins at 0.
-pub(crate) fn svg(title: &str, x_title: &str, unit: &str, series: &[Series<'_>]) -> Option<String> {
+/// What a plot says apart from its lines.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Captions<'a> {
+    pub(crate) title: &'a str,
+    /// The x axis.
+    pub(crate) x: &'a str,
+    /// The y axis.
+    pub(crate) y: &'a str,
+}
+
+/// A plot of all `series`; `None` when there is nothing to draw. Both axes begin at 0.
+pub(crate) fn svg(captions: Captions<'_>, series: &[Series<'_>]) -> Option<String> {
+    let x_max = largest(series.iter().flat_map(|s| s.points.iter().map(|(x, _)| *x)));
+    let step = round_step(x_max.max(1e-9));
+    let ticks = (0..).map(|n| f64::from(n) * step).take_while(|x| *x <= x_max * 1.0001).map(|x| (x, short(x)));
+    draw(captions, &ticks.collect::<Vec<_>>(), series)
+}
+
+/// A plot of distributions, whose x are quantiles below 1: each step of the axis leaves a tenth of the values that the one before
+/// leaves.
+pub(crate) fn svg_of_quantiles(captions: Captions<'_>, series: &[Series<'_>]) -> Option<String> {
+    let place = |quantile: f64| -(1.0 - quantile).max(1e-12).log10();
+    let placed = |s: &Series<'_>| s.points.iter().map(|(quantile, y)| (place(*quantile), *y)).collect();
+    let series: Vec<Series<'_>> = series.iter().map(|s| Series { name: s.name, points: placed(s) }).collect();
+    let x_max = largest(series.iter().flat_map(|s| s.points.iter().map(|(x, _)| *x)));
+    let ticks: Vec<(f64, String)> = (0..=(x_max + 1e-6) as usize).map(|nines| (nines as f64, percent(nines))).collect();
+    draw(captions, &ticks, &series)
+}
+
+/// 0, 90, 99, 99.9, ... percent.
+fn percent(nines: usize) -> String {
+    match nines {
+        0 => "0 %".to_owned(),
+        1 => "90 %".to_owned(),
+        2 => "99 %".to_owned(),
+        _ => format!("99.{} %", "9".repeat(nines - 2)),
+    }
+}
+
+fn largest(values: impl Iterator<Item = f64>) -> f64 {
+    values.filter(|value| value.is_finite()).fold(0.0, f64::max)
+}
+
+fn draw(captions: Captions<'_>, ticks: &[(f64, String)], series: &[Series<'_>]) -> Option<String> {
+    let Captions { title, x: x_title, y: unit } = captions;
     let all = || series.iter().flat_map(|s| s.points.iter().copied());
-    let finite = |value: f64| value.is_finite().then_some(value);
-    let x_max = all().filter_map(|(x, _)| finite(x)).fold(0.0, f64::max);
-    let y_max = all().filter_map(|(_, y)| finite(y)).fold(0.0, f64::max);
+    let (x_max, y_max) = (largest(all().map(|(x, _)| x)), largest(all().map(|(_, y)| y)));
     if all().count() < 2 || x_max <= 0.0 {
         return None;
     }
-    let (x_step, y_step) = (round_step(x_max), round_step(y_max.max(1e-9)));
+    let y_step = round_step(y_max.max(1e-9));
     let (x_top, y_top) = (x_max, (y_max / y_step).ceil().max(1.0) * y_step);
     let x_at = |x: f64| LEFT + x / x_top * (WIDTH - LEFT - RIGHT);
     let y_at = |y: f64| HEIGHT - BOTTOM - y / y_top * (HEIGHT - TOP - BOTTOM);
@@ -50,24 +92,17 @@ pub(crate) fn svg(title: &str, x_title: &str, unit: &str, series: &[Series<'_>])
         );
         y += y_step;
     }
-    let mut x = 0.0;
-    while x <= x_top * 1.0001 {
-        let _ = write!(
-            out,
-            "<text class=\"x\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-            x_at(x),
-            HEIGHT - BOTTOM + 16.0,
-            short(x)
-        );
-        x += x_step;
+    for (x, label) in ticks {
+        let _ =
+            write!(out, "<text class=\"x\" x=\"{:.1}\" y=\"{:.1}\">{label}</text>", x_at(*x), HEIGHT - BOTTOM + 16.0);
     }
     let _ = write!(
         out,
-        "<text class=\"unit\" x=\"{:.1}\" y=\"{:.1}\">{}</text><text class=\"unit\" x=\"4\" y=\"{:.1}\">{}</text>",
+        "<text class=\"unit end\" x=\"{:.1}\" y=\"{:.1}\">{}</text><text class=\"unit\" x=\"4\" y=\"{:.1}\">{}</text>",
         WIDTH - RIGHT,
         HEIGHT - 2.0,
         escape(x_title),
-        TOP - 2.0,
+        TOP - 12.0,
         escape(unit)
     );
     for (at, line) in series.iter().enumerate() {
@@ -124,9 +159,15 @@ mod tests {
     #[test]
     fn a_line_goes_through_its_points() {
         let line = |points| Series { name: "a<b", points };
-        assert_eq!(svg("t", "s", "u", &[line(vec![])]), None);
-        let drawn = svg("t", "s", "u", &[line(vec![(0.0, 0.0), (1.0, f64::NAN), (2.0, 4.0)])]).unwrap();
-        assert!(drawn.contains("M64.0 192.0L748.0 12.0") && drawn.contains("a&lt;b"), "{drawn}");
+        let captions = Captions { title: "t", x: "s", y: "u" };
+        assert_eq!(svg(captions, &[line(vec![])]), None);
+        let drawn = svg(captions, &[line(vec![(0.0, 0.0), (1.0, f64::NAN), (2.0, 4.0)])]).unwrap();
+        assert!(drawn.contains("M64.0 204.0L748.0 24.0") && drawn.contains("a&lt;b"), "{drawn}");
         assert!(!drawn.contains("NaN"));
+        let drawn = svg_of_quantiles(captions, &[line(vec![(0.0, 1.0), (0.9, 2.0), (0.999, 4.0)])]).unwrap();
+        assert!(drawn.contains("M64.0 159.0L292.0 114.0L748.0 24.0"), "a third of the axis for each nine: {drawn}");
+        for label in [">0 %<", ">90 %<", ">99 %<", ">99.9 %<"] {
+            assert!(drawn.contains(label), "{label}: {drawn}");
+        }
     }
 }

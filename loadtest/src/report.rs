@@ -89,6 +89,9 @@ pub struct Detail {
     pub service_us: ServiceMicros,
     /// Second by second, warm-up included.
     pub timeline: Vec<Point>,
+    /// Whole distributions, to be drawn; no part of the JSON form.
+    #[serde(skip)]
+    pub(crate) curves: Curves,
     /// What the figures were made of, to be merged with those of other agents; no part of the JSON form.
     #[serde(skip)]
     pub(crate) exact: Option<Box<Exact>>,
@@ -200,11 +203,37 @@ pub struct ServiceMicros {
     pub rtt: Option<Percentiles>,
 }
 
-impl ServiceMicros {
-    /// Of acknowledgements and arrivals, which are echoes in a run that is one.
-    pub(crate) fn new(ack: &Latencies, arrivals: &Latencies, is_echo: bool) -> ServiceMicros {
-        let (ack, arrivals) = (ack.percentiles(), arrivals.percentiles());
-        let (rtt, deliver) = if is_echo { (arrivals, None) } else { (None, arrivals) };
+/// Names of distributions, with quantiles and their microseconds.
+pub(crate) type Curves = Vec<(&'static str, Vec<(f64, f64)>)>;
+
+/// What distributions are drawn of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Distributions<'a> {
+    pub(crate) ack: &'a Latencies,
+    pub(crate) arrivals: &'a Latencies,
+    pub(crate) last: &'a Latencies,
+    pub(crate) service_ack: &'a Latencies,
+    pub(crate) service_arrivals: &'a Latencies,
+    /// Arrivals are echoes.
+    pub(crate) is_echo: bool,
+    /// Messages had intended times, so that service times are not latencies.
+    pub(crate) is_open: bool,
+}
+
+impl Distributions<'_> {
+    /// Those that have any values.
+    pub(crate) fn curves(&self) -> Curves {
+        let (arrival, service) = if self.is_echo { ("rtt", "rtt, service") } else { ("deliver", "deliver, service") };
+        let latencies = [("ack", self.ack), (arrival, self.arrivals), ("fan-out, last", self.last)];
+        let services = [("ack, service", self.service_ack), (service, self.service_arrivals)];
+        let rows = latencies.into_iter().chain(services.into_iter().filter(|_| self.is_open));
+        rows.filter(|(_, values)| values.count() > 0).map(|(name, values)| (name, values.curve())).collect()
+    }
+
+    /// Percentiles of the service times.
+    pub(crate) fn service(&self) -> ServiceMicros {
+        let (ack, arrivals) = (self.service_ack.percentiles(), self.service_arrivals.percentiles());
+        let (rtt, deliver) = if self.is_echo { (arrivals, None) } else { (None, arrivals) };
         ServiceMicros { ack, deliver, rtt }
     }
 }
@@ -429,6 +458,8 @@ fn show_cost(f: &mut fmt::Formatter<'_>, name: &str, cost: &Cost) -> fmt::Result
         write!(f, "\n             {voluntary} voluntary, {involuntary} involuntary context switches")?;
         cost.switches_per_message.map_or(Ok(()), |switches| write!(f, ", {switches:.2} a message"))?;
     }
-    cost.tcp_bytes.map_or(Ok(()), |bytes| write!(f, "; TCP buffers of the machine {:.2} MB", bytes as f64 / 1e6))?;
+    cost.tcp_bytes.map_or(Ok(()), |bytes| {
+        write!(f, "\n             {:.2} MB in TCP buffers of the machine", bytes as f64 / 1e6)
+    })?;
     writeln!(f)
 }

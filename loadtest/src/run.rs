@@ -20,7 +20,8 @@ use crate::error::LoadError;
 use crate::message::{CLIENTS_MAX, mix};
 use crate::observer::{Observer, Progress, say};
 use crate::report::{
-    Cost, Detail, Environment, Exact, Label, LatencyMicros, Rates, Report, SCHEMA, ServiceMicros, Shape, Verdict,
+    Cost, Curves, Detail, Distributions, Environment, Exact, Label, LatencyMicros, Rates, Report, SCHEMA,
+    ServiceMicros, Shape, Verdict,
 };
 use crate::sample;
 use crate::scenario::{Chat, ChatSetup, ECHO_SIZE_MIN, Echo, Idle, Publish, PublishSetup, RAW_SIZE_MIN, ROOM, Speech};
@@ -214,11 +215,12 @@ fn drive<D: Driver>(
 ) -> Result<(&'static str, Outcome), LoadError> {
     let kind = probe(common.reactor)?.kind;
     let one_ring = raise_descriptors(plan.clients, kind)?;
+    // Its thread is begun first, so that it is not pinned with this one.
+    let mut progress = Progress::new(common.watch.hlog.as_deref())?.with_view(view(common, plan));
     if let Some(cpu) = common.cpu {
         pin_current_thread(cpu)?;
     }
     let config = engine::ring_config(plan.clients, size);
-    let mut progress = Progress::new(common.watch.hlog.as_deref())?.with_view(view(common, plan));
     let mut watcher = common.seat.as_ref().map(Seat::watcher);
     let observer: &mut dyn Observer = match &mut watcher {
         Some(watcher) => &mut **watcher,
@@ -308,15 +310,34 @@ fn label(
     Label { schema: SCHEMA, scenario, protocol, load, rate, in_flight, size, shape, duration_s: 0.0 }
 }
 
-/// How much there was of a run that was ended early.
-fn cut_short(outcome: &Outcome, plan: &Plan) -> Option<String> {
-    let planned_s = plan.duration.as_secs_f64();
-    outcome.interrupted.then(|| match outcome.steady_s {
-        measured_s if measured_s > 0.0 => {
-            format!("interrupted after {measured_s:.1} of {planned_s:.1} s: all figures are of that time")
-        }
-        _ => "interrupted in the warm-up: nothing was measured".to_owned(),
-    })
+/// The judgement of a run that may have been ended early: it says how much there was of it, and what was not measured cannot
+/// have been good.
+fn of_what_there_was(outcome: &Outcome, plan: &Plan, judged: (Verdict, Vec<String>)) -> (Verdict, Vec<String>) {
+    let (mut verdict, mut reasons) = judged;
+    if !outcome.interrupted {
+        return (verdict, reasons);
+    }
+    let (measured_s, planned_s) = (outcome.steady_s, plan.duration.as_secs_f64());
+    if measured_s > 0.0 {
+        let why = format!("interrupted after {measured_s:.1} of {planned_s:.1} s: all figures are of that time");
+        reasons.insert(0, why);
+    } else {
+        reasons.insert(0, "interrupted in the warm-up: nothing was measured".to_owned());
+        verdict = if verdict == Verdict::Ok { Verdict::Invalid } else { verdict };
+    }
+    (verdict, reasons)
+}
+
+fn distributions<'a>(label: &Label, measured: &'a Measured) -> Distributions<'a> {
+    Distributions {
+        ack: &measured.ack,
+        arrivals: &measured.deliver,
+        last: &measured.last,
+        service_ack: &measured.service.ack,
+        service_arrivals: &measured.service.deliver,
+        is_echo: label.scenario == "echo",
+        is_open: label.rate.is_some(),
+    }
 }
 
 fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Option<Measured>) -> Report {
@@ -342,7 +363,7 @@ fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Opt
     let server = outcome.server.map(cost);
     let mut latency_us = LatencyMicros { connect: outcome.census.latency.percentiles(), ..LatencyMicros::default() };
     let (mut lag_us, mut rates, mut remarks) = (None, None, Vec::new());
-    let mut service_us = ServiceMicros::default();
+    let (mut service_us, mut curves) = (ServiceMicros::default(), Curves::new());
     if let Some(measured) = &measured {
         let per_s = |count: u64| count as f64 / seconds;
         let seen = measured.in_window;
@@ -356,7 +377,8 @@ fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Opt
             latency_us.deliver = arrivals
         }
         latency_us.fanout_last = measured.last.percentiles();
-        service_us = ServiceMicros::new(&measured.service.ack, &measured.service.deliver, is_echo);
+        let all = distributions(&label, measured);
+        (service_us, curves) = (all.service(), all.curves());
         lag_us = label.rate.and_then(|_| measured.lag.percentiles());
         remarks.clone_from(&measured.remarks);
     }
@@ -367,12 +389,8 @@ fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Opt
         generator_wait: wait,
         server: server.and_then(|server| Some((server.cpu_cores, allowed?))),
     });
-    let (mut verdict, mut reasons) = verdict::judge(&outcome.census, messages.as_ref(), lag_us.as_ref(), busy, remarks);
-    if let Some(reason) = cut_short(&outcome, plan) {
-        reasons.insert(0, reason);
-        // What was not measured cannot have been good.
-        verdict = if verdict == Verdict::Ok && outcome.steady_s <= 0.0 { Verdict::Invalid } else { verdict };
-    }
+    let judged = verdict::judge(&outcome.census, messages.as_ref(), lag_us.as_ref(), busy, remarks);
+    let (verdict, reasons) = of_what_there_was(&outcome, plan, judged);
     let connections = outcome.census.connections;
     let interrupted = outcome.interrupted;
     let exact = Some(Box::new(Exact { census: outcome.census, measured }));
@@ -385,7 +403,7 @@ fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Opt
         rates,
         latency_us,
         lag_us,
-        detail: Detail { parts: Vec::new(), interrupted, service_us, timeline: outcome.timeline, exact },
+        detail: Detail { parts: Vec::new(), interrupted, service_us, curves, timeline: outcome.timeline, exact },
         generator,
         server,
         environment: Environment::here(reactor),

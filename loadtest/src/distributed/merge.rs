@@ -9,7 +9,7 @@ use super::packed::Packed;
 use crate::engine::{Census, Connections};
 use crate::ledger::Messages;
 use crate::percentiles::{Latencies, Percentiles};
-use crate::report::{Cost, Detail, Environment, Exact, Label, LatencyMicros, Rates, Report, ServiceMicros, Verdict};
+use crate::report::{Cost, Detail, Distributions, Environment, Exact, Label, LatencyMicros, Rates, Report, Verdict};
 use crate::sample::Switches;
 use crate::timeline::{Interval, Point};
 use crate::traffic::{InWindow, Measured};
@@ -142,6 +142,13 @@ impl Whole {
         let by_acks = label.scenario == "single";
         let done = heard.as_ref().map(|it| if by_acks { it.in_window.acked } else { it.in_window.delivered });
         let reactors: Vec<&str> = shares.iter().map(|(_, share)| share.reactor.as_str()).collect();
+        let (service_us, curves) = heard
+            .as_ref()
+            .map(|it| {
+                let all = distributions(&label, it);
+                (all.service(), all.curves())
+            })
+            .unwrap_or_default();
         Report {
             verdict,
             reasons,
@@ -150,7 +157,7 @@ impl Whole {
             rates: heard.as_ref().map(|it| rates(it.in_window, seconds)),
             latency_us: latencies(&label, &census.latency, heard.as_ref()),
             lag_us,
-            detail: Detail { service_us: service(&label, heard.as_ref()), timeline, ..Detail::default() },
+            detail: Detail { service_us, curves, timeline, ..Detail::default() },
             generator: generator(&shares, done),
             server: server(&shares, census.connections.established, done),
             environment: Environment::here(&format!("{} agents: {}", shares.len(), reactors.join(", "))),
@@ -238,9 +245,16 @@ fn latencies(label: &Label, connect: &Latencies, heard: Option<&Heard>) -> Laten
     LatencyMicros { ack, deliver, fanout_last, rtt, connect: connect.percentiles() }
 }
 
-fn service(label: &Label, heard: Option<&Heard>) -> ServiceMicros {
-    let is_echo = label.scenario == "echo";
-    heard.map(|it| ServiceMicros::new(&it.service_ack.0, &it.service_deliver.0, is_echo)).unwrap_or_default()
+fn distributions<'a>(label: &Label, heard: &'a Heard) -> Distributions<'a> {
+    Distributions {
+        ack: &heard.ack.0,
+        arrivals: &heard.deliver.0,
+        last: &heard.last.0,
+        service_ack: &heard.service_ack.0,
+        service_arrivals: &heard.service_deliver.0,
+        is_echo: label.scenario == "echo",
+        is_open: label.rate.is_some(),
+    }
 }
 
 /// All generators together; the one that waited most for a CPU stands for all.

@@ -49,10 +49,10 @@ fn drive<A: Judge>(common: &Common, plan: &Plan, mut talk: Talk<A>, label: Label
         return Err(LoadError::Arguments("--client tungstenite has no reactor: leave --reactor out".to_owned()));
     }
     super::raise_descriptors(plan.clients, gochat_ring::ReactorKind::Epoll)?;
+    let mut progress = Progress::new(common.watch.hlog.as_deref())?.with_view(super::view(common, plan));
     if let Some(cpu) = common.cpu {
         pin_current_thread(cpu)?;
     }
-    let mut progress = Progress::new(common.watch.hlog.as_deref())?.with_view(super::view(common, plan));
     let mut watcher = common.seat.as_ref().map(Seat::watcher);
     let observer: &mut dyn Observer = match &mut watcher {
         Some(watcher) => &mut **watcher,
