@@ -15,11 +15,13 @@ use crate::threshold::Threshold;
 
 mod distributed;
 mod gochat;
+mod reopen;
 mod script;
 mod uneven;
 
 pub use distributed::{AgentArgs, CoordinatorArgs};
 pub use gochat::{GroupArgs, HistoryArgs, HttpArgs, LoginStormArgs, Mix, MixedArgs, UserArgs};
+pub use reopen::{ChurnArgs, HolderArgs, HolderProtocol, ReconnectStormArgs};
 pub use script::ScriptArgs;
 pub use uneven::{GreedyArgs, GreedyProtocol, RoomProtocol, SlowReaderArgs};
 
@@ -81,6 +83,10 @@ pub enum Scenario {
     SlowReader(SlowReaderArgs),
     /// Greedy clients send as fast as they are answered among polite ones: what the polite notice.
     Greedy(GreedyArgs),
+    /// Connections are closed and opened again at a rate while the others stand.
+    Churn(ChurnArgs),
+    /// Connections are lost at one moment, and their clients come back.
+    ReconnectStorm(ReconnectStormArgs),
 }
 
 impl Scenario {
@@ -97,6 +103,8 @@ impl Scenario {
             Scenario::LoginStorm(args) => &args.common,
             Scenario::SlowReader(args) => &args.common,
             Scenario::Greedy(args) => &args.common,
+            Scenario::Churn(args) => &args.common,
+            Scenario::ReconnectStorm(args) => &args.common,
         }
     }
 }
@@ -453,6 +461,9 @@ mod tests {
             "x run slow-reader --protocol gochat --url http://127.0.0.1:8080 --tokens t.csv --rate 50 --baseline 0s",
             "x run greedy --url ws://127.0.0.1:9001/ --connections 10000 --greedy 3 --rate 1000 --server-pid 7",
             "x run greedy --protocol gochat --url http://127.0.0.1:8080 --greedy 4 --greedy-in-flight 64 --rate 100",
+            "x run churn --url ws://127.0.0.1:9001/ --connections 10000 --rate 500 --echo",
+            "x run reconnect-storm --url ws://127.0.0.1:9001/ --connections 10000 --cut 50 --rate 1000",
+            "x run reconnect-storm --protocol gochat --url http://127.0.0.1:8080 --tokens t.csv --restart --backoff 500ms",
             "x run echo --protocol script --script stomp --url ws://127.0.0.1:15674/ws --set login=me --rate 100",
             "x run publish --protocol script --script my.toml --url ws://127.0.0.1:9000/ --set token=@t.csv:token",
             "x agent --listen 127.0.0.1:7000 --token SECRET --cpu 1",
@@ -475,6 +486,7 @@ mod tests {
             "x run publish --protocol echo --url http://a/",
             "x run mixed --url http://a/ --rate 5 --mix 70/25/6",
             "x run mixed --url http://a/ --rate 5 --mix 70/30",
+            "x run reconnect-storm --url ws://a/ --restart --cut 50",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

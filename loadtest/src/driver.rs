@@ -32,6 +32,17 @@ pub(crate) struct UpgradeRequest {
     pub(crate) headers: Vec<(String, String)>,
 }
 
+/// How a connection ended that had been ready, or one that was opened again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ended<'a> {
+    /// As the scenario asked.
+    Left,
+    /// It was ready, and the server or the network ended it.
+    Dropped(&'a str),
+    /// Opened again, it never became ready.
+    Refused(&'a str),
+}
+
 /// A scenario: what clients say and what they make of what they hear.
 pub(crate) trait Driver {
     /// The Authorization header of a client's upgrade request.
@@ -58,15 +69,18 @@ pub(crate) trait Driver {
     /// A client's upgrade succeeded: where clients speak first, it does now. One that awaits its greeting is not ready yet.
     fn opened(&mut self, _out: &mut Outbound, _client: u32) {}
 
+    /// A client is ready for messages, for the first time or again.
+    fn ready(&mut self, _out: &mut Outbound, _client: u32, _now_ns: u64) {}
+
+    /// A connection is over. Whether a drop is what the scenario is about: then it is counted as dropped, and does not
+    /// fail the run.
+    fn ended(&mut self, _out: &mut Outbound, _client: u32, _how: Ended<'_>, _now_ns: u64) -> bool {
+        false
+    }
+
     /// Sends what keeps connections alive and is due, in every phase of the run; says when more will be.
     fn keep_alive(&mut self, _out: &mut Outbound, _now_ns: u64) -> Option<u64> {
         None
-    }
-
-    /// A connection that was ready ended before the run did. Whether that is what the scenario is about: then it is
-    /// counted as dropped, and does not fail the run.
-    fn ended(&mut self, _client: u32, _why: &str) -> bool {
-        false
     }
 
     /// All connections stand; sending may begin.

@@ -15,6 +15,7 @@ use crate::view::{REDRAW, Stage};
 
 mod clients;
 mod dialer;
+mod redials;
 
 pub use crate::connections::Connections;
 pub(crate) use clients::Census;
@@ -214,7 +215,7 @@ impl<R: Reactor, D: Driver> Engine<'_, R, D> {
                 (settled, progress_ns) = (self.clients.settled(), now_ns);
             }
             if now_ns > progress_ns + stall_ns {
-                self.clients.give_up_connecting();
+                self.clients.give_up_connecting(now_ns);
                 break;
             }
             self.turn(next_ns.unwrap_or(u64::MAX).min(now_ns + stall_ns / 10))?;
@@ -246,7 +247,7 @@ impl<R: Reactor, D: Driver> Engine<'_, R, D> {
     fn run_until(&mut self, end_ns: u64, observer: &mut dyn Observer) -> Result<(), LoadError> {
         loop {
             let now_ns = self.clock.now_ns();
-            if now_ns >= end_ns || self.clients.alive() == 0 {
+            if now_ns >= end_ns || self.clients.is_over() {
                 return Ok(());
             }
             self.interrupted = observer.interrupted();
@@ -258,7 +259,8 @@ impl<R: Reactor, D: Driver> Engine<'_, R, D> {
                 observer.go_on()?;
             }
             let due_ns = self.clients.send_due(now_ns).unwrap_or(end_ns);
-            self.turn(due_ns.min(end_ns).min(self.timeline.next_ns()))?;
+            let reopen_ns = self.clients.reopen_due(now_ns).unwrap_or(end_ns);
+            self.turn(due_ns.min(reopen_ns).min(end_ns).min(self.timeline.next_ns()))?;
         }
     }
 
@@ -278,14 +280,16 @@ impl<R: Reactor, D: Driver> Engine<'_, R, D> {
     fn drain(&mut self, observer: &mut dyn Observer) -> Result<(), LoadError> {
         let give_up_ns = self.clock.now_ns() + self.plan.drain_max.as_nanos() as u64;
         let step_ns = SETTLE.as_nanos() as u64 / 10;
-        while self.clock.now_ns() < give_up_ns && self.clients.alive() > 0 {
+        while self.clock.now_ns() < give_up_ns && !self.clients.is_over() {
             let others = observer.sent_by_others(self.clients.driver.sent_to_others())?;
             let driver = &self.clients.driver;
             let settled = others.is_some_and(|messages| driver.missing_of_others(messages) == 0);
             if settled && driver.outstanding() == 0 {
                 break;
             }
-            self.turn(self.clock.now_ns() + step_ns)?;
+            let now_ns = self.clock.now_ns();
+            let reopen_ns = self.clients.reopen_due(now_ns).unwrap_or(u64::MAX);
+            self.turn(reopen_ns.min(now_ns + step_ns))?;
         }
         let settled_ns = self.clock.now_ns() + SETTLE.as_nanos() as u64;
         while self.clock.now_ns() < settled_ns && self.clients.alive() > 0 {

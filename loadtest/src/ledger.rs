@@ -14,6 +14,7 @@ const ACKED: u32 = 1;
 const DELIVERED: u32 = 2;
 const DAMAGED: u32 = 4;
 const REFUSED: u32 = 8;
+const ABANDONED: u32 = 16;
 const FLAG_BITS: u32 = 8;
 
 const _: () = assert!(CLIENTS_MAX as u64 <= 1 << (32 - FLAG_BITS));
@@ -224,7 +225,7 @@ impl Ledger {
             self.unreadable();
             return None;
         }
-        if open.sender_flags & (DELIVERED | DAMAGED) != 0 {
+        if open.sender_flags & (DELIVERED | DAMAGED | ABANDONED) != 0 {
             self.again(redelivered);
             return None;
         }
@@ -250,6 +251,21 @@ impl Ledger {
     pub fn unreadable(&mut self) {
         self.messages.corrupted += 1;
         self.unreadable += 1;
+    }
+
+    /// Gives up what clients of whom `is_over` holds wait for: the connection it would come over is gone. How many
+    /// messages; they are neither delivered nor lost.
+    pub(crate) fn abandon(&mut self, is_over: impl Fn(u32) -> bool) -> u64 {
+        let mut given_up = 0;
+        for open in &mut self.open {
+            if !is_finished(open.sender_flags) && is_over(open.sender_flags >> FLAG_BITS) {
+                open.sender_flags |= ABANDONED;
+                given_up += 1;
+            }
+        }
+        self.unfinished = self.unfinished.saturating_sub(given_up);
+        self.forget_finished();
+        given_up
     }
 
     /// Messages sent and neither finished nor refused.
@@ -295,6 +311,10 @@ impl Ledger {
             return;
         }
         self.unfinished = self.unfinished.saturating_sub(1);
+        self.forget_finished();
+    }
+
+    fn forget_finished(&mut self) {
         while self.open.front().is_some_and(|open| is_finished(open.sender_flags)) {
             self.open.pop_front();
             self.base += 1;
@@ -316,7 +336,7 @@ impl Ledger {
 }
 
 fn is_finished(flags: u32) -> bool {
-    flags & REFUSED != 0 || (flags & ACKED != 0 && flags & (DELIVERED | DAMAGED) != 0)
+    flags & (REFUSED | ABANDONED) != 0 || (flags & ACKED != 0 && flags & (DELIVERED | DAMAGED) != 0)
 }
 
 #[cfg(test)]
@@ -372,6 +392,20 @@ mod tests {
             ..Messages::default()
         };
         assert_eq!(ledger.close(), wanted);
+    }
+
+    #[test]
+    fn what_cannot_come_any_more_is_not_lost() {
+        let mut ledger = Ledger::new(Route::Echo, 2);
+        let keys: Vec<_> = (0..5).map(|n| ledger.send(n % 2, 0)).collect();
+        echo(&mut ledger, 0, keys[2], true);
+        assert_eq!((ledger.abandon(|client| client == 0), ledger.abandon(|client| client == 0)), (2, 0));
+        assert_eq!((ledger.unfinished(), ledger.open.len()), (2, 4));
+        echo(&mut ledger, 1, keys[1], true);
+        // Back again, the client goes on with the same account.
+        let next = ledger.send(0, 9);
+        echo(&mut ledger, 0, next, true);
+        assert_eq!(ledger.close(), Messages { sent: 6, delivered: 3, lost: 1, ..Messages::default() });
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The sending half of all connections: frames of one turn are gathered in one buffer and leave as one vectored send a
-//! connection. Owns queues and connection states; never reads, never decides what to say.
+//! connection. Owns queues, connection states and what the driver wants closed or opened; never reads, never decides.
 
 use std::collections::VecDeque;
 
@@ -14,6 +14,17 @@ use crate::message::mix;
 const ARENA_BYTES: usize = 256 * 1024;
 /// Empty queues kept for reuse.
 const SPARE_QUEUES: usize = 1024;
+
+/// What a driver wants done to a connection between two turns of the loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// By a closing handshake.
+    Close(u32),
+    /// Without a word.
+    Cut(u32),
+    /// Connect this client at that time; it has no connection then.
+    Reopen { client: u32, at_ns: u64 },
+}
 
 /// How far a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +53,8 @@ struct Line {
     state: State,
     sending: bool,
     dirty: bool,
+    /// Whether the client had another before this one.
+    reopened: bool,
 }
 
 /// All connections' sending halves.
@@ -55,6 +68,7 @@ pub(crate) struct Outbound {
     #[allow(clippy::vec_box, reason = "the boxes go back into the lines")]
     spare: Vec<Box<VecDeque<Bytes>>>,
     masks: u64,
+    commands: VecDeque<Command>,
     /// Why the connection whose message is being handled is to end.
     end: Option<String>,
     /// Clients that stop reading or read again with the next flush.
@@ -65,7 +79,8 @@ impl Outbound {
     /// For clients 0 to `clients - 1`, none of them connected.
     pub(crate) fn new(clients: u32, seed: u64) -> Outbound {
         let nobody = ConnId { slot: u32::MAX, generation: 0 };
-        let line = || Line { conn: nobody, queue: None, state: State::Idle, sending: false, dirty: false };
+        let line =
+            || Line { conn: nobody, queue: None, state: State::Idle, sending: false, dirty: false, reopened: false };
         Outbound {
             lines: (0..clients).map(|_| line()).collect(),
             arena: BytesMut::with_capacity(ARENA_BYTES),
@@ -73,6 +88,7 @@ impl Outbound {
             dirty: Vec::new(),
             spare: Vec::new(),
             masks: seed,
+            commands: VecDeque::new(),
             end: None,
             reading: Vec::new(),
         }
@@ -99,9 +115,10 @@ impl Outbound {
         self.lines.get(client as usize).filter(|line| line.state != State::Idle).map(|line| line.conn)
     }
 
-    pub(crate) fn set_conn(&mut self, client: u32, conn: ConnId) {
+    /// The client's new connection, and whether it had another before.
+    pub(crate) fn set_conn(&mut self, client: u32, conn: ConnId, reopened: bool) {
         if let Some(line) = self.lines.get_mut(client as usize) {
-            *line = Line { conn, queue: None, state: State::Connecting, sending: false, dirty: line.dirty };
+            *line = Line { conn, queue: None, state: State::Connecting, sending: false, dirty: line.dirty, reopened };
         }
     }
 
@@ -123,6 +140,34 @@ impl Outbound {
     pub(crate) fn raw(&mut self, client: u32, bytes: &[u8]) {
         self.gather(client);
         self.arena.extend_from_slice(bytes);
+    }
+
+    /// Whether the client's connection is not its first.
+    pub(crate) fn is_reopened(&self, client: u32) -> bool {
+        self.lines.get(client as usize).is_some_and(|line| line.reopened)
+    }
+
+    /// Has the client's connection closed by a closing handshake.
+    pub(crate) fn close(&mut self, client: u32) {
+        self.commands.push_back(Command::Close(client));
+    }
+
+    /// Has the client's connection closed without a word; what is on its way is lost.
+    pub(crate) fn cut(&mut self, client: u32) {
+        self.commands.push_back(Command::Cut(client));
+    }
+
+    /// Has the client, whose connection is over, connected at `at_ns`.
+    pub(crate) fn reopen(&mut self, client: u32, at_ns: u64) {
+        self.commands.push_back(Command::Reopen { client, at_ns });
+    }
+
+    pub(crate) fn take_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    pub(crate) fn has_commands(&self) -> bool {
+        !self.commands.is_empty()
     }
 
     /// Has the connection ended whose message is being handled.
@@ -160,7 +205,7 @@ impl Outbound {
 
     /// Hands everything gathered to the reactor.
     pub(crate) fn flush<R: Reactor>(&mut self, reactor: &mut R) {
-        self.cut();
+        self.cut_piece();
         for (client, on) in std::mem::take(&mut self.reading) {
             match self.conn(client) {
                 Some(conn) if on => reactor.resume_recv(conn),
@@ -195,13 +240,13 @@ impl Outbound {
 
     fn gather(&mut self, client: u32) {
         if self.gathering != Some(client) {
-            self.cut();
+            self.cut_piece();
             self.gathering = Some(client);
         }
     }
 
     /// Moves what was gathered for one client to its queue.
-    fn cut(&mut self) {
+    fn cut_piece(&mut self) {
         let Some(client) = self.gathering.take() else { return };
         let bytes = self.arena.split().freeze();
         if self.arena.capacity() < 1024 {

@@ -38,6 +38,7 @@ use crate::view::View;
 mod crosscheck;
 mod gochat;
 mod history;
+mod reopen;
 mod script;
 mod storm;
 mod uneven;
@@ -69,6 +70,8 @@ pub fn run(scenario: Scenario) -> Result<Report, LoadError> {
         Scenario::LoginStorm(args) => storm::login_storm(&args),
         Scenario::SlowReader(args) => uneven::slow_reader(&args),
         Scenario::Greedy(args) => uneven::greedy(&args),
+        Scenario::Churn(args) => reopen::churn(&args),
+        Scenario::ReconnectStorm(args) => reopen::reconnect_storm(&args),
     }?;
     threshold::judge(&mut report, &thresholds);
     Ok(report)
@@ -343,7 +346,8 @@ fn distributions<'a>(label: &Label, measured: &'a Measured) -> Distributions<'a>
 fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Option<Measured>) -> Report {
     let (reactor, outcome) = ran;
     let seconds = outcome.steady_s.max(1e-9);
-    let (is_echo, is_single) = (label.scenario == "echo", label.scenario == "single");
+    let (is_echo, is_single) =
+        (matches!(label.scenario, "echo" | "churn" | "reconnect-storm"), label.scenario == "single");
     let done = measured.as_ref().map(|it| if is_single { it.in_window.acked } else { it.in_window.delivered });
     let per_message = |amount: f64| done.filter(|count| *count > 0).map(|count| amount / count as f64);
     let cost = |usage: Usage| Cost {

@@ -74,7 +74,8 @@ fn wrong_messages(messages: &Messages) -> Vec<String> {
     none.into_iter().chain(counted).collect()
 }
 
-fn late(lag: &Percentiles) -> Option<String> {
+/// What to say of a generator that was late.
+pub(crate) fn late(lag: &Percentiles) -> Option<String> {
     (lag.p99 > LAG_P99_MAX_US).then(|| {
         format!(
             "the generator sent late: p99 of its lag is {} µs, the bound is {LAG_P99_MAX_US} µs; lower the rate",

@@ -8,12 +8,15 @@ use gochat_ws::handshake::{ClientRequest, HeadLimits, ResponseError, parse_respo
 use gochat_ws::{Decoder, Event, Input, Limits, Opcode, Role, Scratch};
 
 use super::dialer::Dialer;
+use super::redials::Redials;
 use crate::connections::Connections;
-use crate::driver::{Driver, Incoming, Plan};
+use crate::driver::{Driver, Ended, Incoming, Plan};
 use crate::error::LoadError;
 use crate::message::mix;
 use crate::outbound::{Outbound, State};
 use crate::percentiles::Latencies;
+
+mod reopen;
 
 /// The longest message accepted from a server.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -35,7 +38,9 @@ pub(crate) struct Census {
     pub(crate) endings: Endings,
     /// Of those dropped: how many the scenario is about.
     pub(crate) excused: u32,
-    /// Ended because the run is over.
+    /// Became ready that were not their client's first.
+    reopened: u32,
+    /// Ended because the run is over or because the scenario wanted it.
     left: u32,
 }
 
@@ -58,6 +63,7 @@ pub(super) struct Clients<'a, R: Reactor, D: Driver> {
     heads: HashMap<u32, Vec<u8>>,
     scratch: Scratch,
     dialer: Dialer,
+    redials: Redials,
     plan: &'a Plan,
 }
 
@@ -76,6 +82,7 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
             heads: HashMap::new(),
             scratch: Scratch::new(),
             dialer: Dialer::new(plan.url.addr, plan.clients, plan.ramp, plan.place),
+            redials: Redials::default(),
             plan,
             reactor,
         }
@@ -88,16 +95,18 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
                 inbound.started_ns = intended_ns;
             }
             match self.reactor.connect(self.dialer.source(client), self.plan.url.addr) {
-                Ok(conn) => {
-                    if let Some(owner) = self.by_slot.get_mut(conn.index()) {
-                        *owner = client;
-                    }
-                    self.out.set_conn(client, conn);
-                }
+                Ok(conn) => self.own(client, conn, false),
                 Err(error) => self.refuse(&error.to_string()),
             }
         }
         if self.dialer.is_full() { None } else { self.dialer.next_ns(now_ns) }
+    }
+
+    fn own(&mut self, client: u32, conn: ConnId, reopened: bool) {
+        if let Some(owner) = self.by_slot.get_mut(conn.index()) {
+            *owner = client;
+        }
+        self.out.set_conn(client, conn, reopened);
     }
 
     pub(super) fn send_due(&mut self, now_ns: u64) -> Option<u64> {
@@ -114,7 +123,7 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
 
     /// Connections that are ready now.
     pub(super) fn alive(&self) -> u32 {
-        self.census.connections.established - self.census.connections.dropped - self.census.left
+        self.census.connections.established + self.census.reopened - self.census.connections.dropped - self.census.left
     }
 
     pub(super) fn settled(&self) -> u32 {
@@ -147,10 +156,10 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
     }
 
     /// Counts everything in progress as refused.
-    pub(super) fn give_up_connecting(&mut self) {
+    pub(super) fn give_up_connecting(&mut self, now_ns: u64) {
         for client in 0..self.plan.clients {
             if matches!(self.out.state(client), State::Connecting | State::Upgrading | State::Greeting) {
-                self.end(client, "no answer to the handshake in time");
+                self.end(client, "no answer to the handshake in time", now_ns);
             }
         }
         while let Some((_, _)) = self.dialer.take(u64::MAX) {
@@ -160,6 +169,7 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
 
     /// Sends every server a close frame; what ends from now on was meant to.
     pub(super) fn say_goodbye(&mut self) {
+        self.redials.stop();
         for client in 0..self.plan.clients {
             if self.out.is_ready(client) {
                 self.out.frame(client, Opcode::Close, &1000_u16.to_be_bytes());
@@ -173,8 +183,8 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
             Completion::Connected { conn, result } => {
                 let Some(client) = self.client(conn) else { return };
                 match result {
-                    Ok(()) => self.ask_for_upgrade(client),
-                    Err(error) => self.end(client, &error.to_string()),
+                    Ok(()) => self.ask_for_upgrade(client, now_ns),
+                    Err(error) => self.end(client, &error.to_string(), now_ns),
                 }
             }
             Completion::Received { conn, data } => {
@@ -187,19 +197,19 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
             }
             Completion::RecvEof { conn } => {
                 if let Some(client) = self.client(conn) {
-                    self.end(client, "the server closed the connection without a close frame");
+                    self.end(client, "the server closed the connection without a close frame", now_ns);
                 }
             }
             Completion::RecvError { conn, error } => {
                 if let Some(client) = self.client(conn) {
-                    self.end(client, &error.to_string());
+                    self.end(client, &error.to_string(), now_ns);
                 }
             }
             Completion::Sent { conn, result, .. } => {
                 let Some(client) = self.client(conn) else { return };
                 match result {
                     Ok(()) => self.out.sent(client),
-                    Err(error) => self.end(client, &error.to_string()),
+                    Err(error) => self.end(client, &error.to_string(), now_ns),
                 }
             }
             Completion::Closed { .. }
@@ -223,7 +233,7 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
         (u128::from(high) << 64 | u128::from(mix(high))).to_be_bytes()
     }
 
-    fn ask_for_upgrade(&mut self, client: u32) {
+    fn ask_for_upgrade(&mut self, client: u32, now_ns: u64) {
         let said = self.driver.upgrade_request(client);
         let headers: Vec<_> = said.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let request = ClientRequest {
@@ -239,7 +249,7 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
                 self.out.set_state(client, State::Upgrading);
                 self.out.raw(client, &head);
             }
-            Err(error) => self.end(client, &format!("cannot ask for the upgrade: {error}")),
+            Err(error) => self.end(client, &format!("cannot ask for the upgrade: {error}"), now_ns),
         }
     }
 
@@ -275,15 +285,20 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
                 let bytes = bytes.to_vec();
                 self.heads.insert(client, bytes);
             }
-            Err(error) => self.end(client, &refusal(&error)),
+            Err(error) => self.end(client, &refusal(&error), now_ns),
         }
     }
 
     fn established(&mut self, client: u32, now_ns: u64) {
-        self.census.connections.established += 1;
         self.dialer.in_progress -= 1;
-        let started_ns = self.inbound.get(client as usize).map_or(now_ns, |inbound| inbound.started_ns);
-        self.census.latency.record(now_ns.saturating_sub(started_ns));
+        if self.out.is_reopened(client) {
+            self.census.reopened += 1;
+        } else {
+            self.census.connections.established += 1;
+            let started_ns = self.inbound.get(client as usize).map_or(now_ns, |inbound| inbound.started_ns);
+            self.census.latency.record(now_ns.saturating_sub(started_ns));
+        }
+        self.driver.ready(&mut self.out, client, now_ns);
     }
 
     fn read(&mut self, client: u32, data: &mut [u8], now_ns: u64) {
@@ -315,12 +330,12 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
             self.established(client, now_ns);
         }
         if let Some(why) = over {
-            self.end(client, &why);
+            self.end(client, &why, now_ns);
         }
     }
 
     /// Ends a connection and counts how.
-    fn end(&mut self, client: u32, why: &str) {
+    fn end(&mut self, client: u32, why: &str, now_ns: u64) {
         let Some(conn) = self.out.conn(client) else { return };
         let state = self.out.state(client);
         self.out.drop_line(client);
@@ -332,14 +347,26 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
         match state {
             State::Ready => {
                 self.census.connections.dropped += 1;
-                match self.driver.ended(client, why) {
+                match self.tell(client, Ended::Dropped(why), now_ns) {
                     true => self.census.excused += 1,
                     false => self.note(why),
                 }
             }
-            State::Leaving => self.census.left += 1,
+            State::Leaving => {
+                self.census.left += 1;
+                self.tell(client, Ended::Left, now_ns);
+            }
+            State::Idle | State::Connecting | State::Upgrading | State::Greeting if self.out.is_reopened(client) => {
+                self.dialer.in_progress -= 1;
+                self.tell(client, Ended::Refused(why), now_ns);
+            }
             State::Idle | State::Connecting | State::Upgrading | State::Greeting => self.refuse(why),
         }
+    }
+
+    /// Tells the driver that a connection is over, unless the run is.
+    fn tell(&mut self, client: u32, how: Ended<'_>, now_ns: u64) -> bool {
+        !self.redials.is_stopped() && self.driver.ended(&mut self.out, client, how, now_ns)
     }
 
     fn refuse(&mut self, why: &str) {

@@ -47,6 +47,16 @@ impl Echo {
         self.traffic.finish(Vec::new())
     }
 
+    /// One message beyond those of the load.
+    pub(super) fn say(&mut self, out: &mut Outbound, client: u32, now_ns: u64) {
+        self.send(out, client, now_ns, now_ns);
+    }
+
+    /// Gives up the messages of clients that are not connected; how many.
+    pub(super) fn abandon(&mut self, out: &Outbound) -> u64 {
+        self.traffic.ledger.abandon(|client| !out.is_ready(client))
+    }
+
     fn send(&mut self, out: &mut Outbound, client: u32, intended_ns: u64, now_ns: u64) {
         if !out.is_ready(client) {
             return;

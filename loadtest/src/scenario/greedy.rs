@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{Chat, Echo};
-use crate::driver::{Driver, Incoming};
+use crate::driver::{Driver, Ended, Incoming};
 use crate::outbound::Outbound;
 use crate::timeline::Interval;
 use crate::traffic::{Measured, Window};
@@ -71,7 +71,8 @@ impl<S: Side> Driver for Greedy<S> {
         self.polite.awaits_greeting()
     }
 
-    fn ended(&mut self, client: u32, why: &str) -> bool {
+    fn ended(&mut self, _out: &mut Outbound, client: u32, how: Ended<'_>, _now_ns: u64) -> bool {
+        let Ended::Dropped(why) = how else { return false };
         let greedy = client >= self.first_greedy;
         if greedy {
             *self.closed.entry(why.to_owned()).or_default() += 1;

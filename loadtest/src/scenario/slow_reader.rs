@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::publish::Publish;
-use crate::driver::{Driver, Incoming};
+use crate::driver::{Driver, Ended, Incoming};
 use crate::guests::Guests;
 use crate::ledger::{Delivery, Messages};
 use crate::outbound::{Outbound, State};
@@ -154,7 +154,8 @@ impl Driver for SlowReader {
         self.healthy.awaits_greeting()
     }
 
-    fn ended(&mut self, client: u32, why: &str) -> bool {
+    fn ended(&mut self, _out: &mut Outbound, client: u32, how: Ended<'_>, _now_ns: u64) -> bool {
+        let Ended::Dropped(why) = how else { return false };
         let slow = client.checked_sub(self.first_slow).and_then(|at| self.laggards.get_mut(at as usize));
         // Who ends before it was slow ended for no reason of its own.
         let Some(laggard) = slow.filter(|it| it.began) else { return false };

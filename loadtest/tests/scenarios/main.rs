@@ -6,6 +6,7 @@ mod distributed;
 mod echo;
 mod faults;
 mod publish;
+mod reopen;
 mod single;
 mod support;
 mod uneven;

@@ -1,6 +1,7 @@
 //! Small servers with planted faults, and a way to run the tool against them. Owns no assertions.
 
 pub(crate) mod chat;
+pub(crate) mod doors;
 pub(crate) mod echo;
 pub(crate) mod faulty;
 pub(crate) mod publish;
