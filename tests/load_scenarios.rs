@@ -81,3 +81,36 @@ fn history_and_logins_are_answered_as_they_should() {
     assert_eq!((wrong.verdict, wrong.detail.parts[0].done), (Verdict::Failed, 0));
     assert_eq!(wrong.detail.parts[0].errors.get("HTTP 401 AUTH_INVALID_CREDENTIALS"), Some(&20));
 }
+
+#[test]
+fn watchers_hear_who_comes_and_nothing_of_a_short_absence() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let who = "presence-storm --connections 12 --flapping 50 --watchers 3 --warmup 0s";
+    let report = run(&server, &format!("{who} --stay 2s --away 2s --duration 7s"));
+    assert_ne!(report.verdict, Verdict::Failed, "{:?}", report.reasons);
+    let [presence, reopen] = &report.detail.parts[..] else { panic!("{report}") };
+    // They come, leave, and come again before their absence is confirmed: told of once.
+    assert_eq!((presence.name, presence.sent, presence.done), ("presence", 18, 18));
+    assert_eq!((presence.errors.len(), presence.latency_us["online"].count), (0, 18), "{report}");
+    assert!(reopen.done > 6, "they came again: {report}");
+    assert_eq!((report.connections.target, report.connections.established), (6, 6));
+}
+
+#[test]
+fn gochat_takes_back_who_was_cut_and_churns() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let tokens = dir.path().join("users.csv");
+    let tokens = tokens.to_str().unwrap();
+    let _ = run(&server, &format!("single --pairs 5 --rate 10 --warmup 0s --duration 1s --tokens-out {tokens}"));
+    let who = format!("--protocol gochat --connections 10 --warmup 0s --tokens {tokens}");
+    let churn = run(&server, &format!("churn {who} --rate 20 --duration 1s"));
+    let storm = run(&server, &format!("reconnect-storm {who} --after 100ms --duration 2s --backoff 200ms"));
+    assert_eq!(storm.detail.parts[0].done, 10, "{storm}");
+    for report in [churn, storm] {
+        assert_ne!(report.verdict, Verdict::Failed, "{:?}", report.reasons);
+        assert_eq!((report.connections.established, report.connections.dropped), (10, 0));
+        assert!(report.detail.parts[0].errors.is_empty() && report.detail.parts[0].done > 0, "{report}");
+    }
+}

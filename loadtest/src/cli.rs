@@ -21,7 +21,7 @@ mod uneven;
 
 pub use distributed::{AgentArgs, CoordinatorArgs};
 pub use gochat::{GroupArgs, HistoryArgs, HttpArgs, LoginStormArgs, Mix, MixedArgs, UserArgs};
-pub use reopen::{ChurnArgs, HolderArgs, HolderProtocol, ReconnectStormArgs};
+pub use reopen::{ChurnArgs, HolderArgs, HolderProtocol, PresenceStormArgs, ReconnectStormArgs};
 pub use script::ScriptArgs;
 pub use uneven::{GreedyArgs, GreedyProtocol, RoomProtocol, SlowReaderArgs};
 
@@ -87,6 +87,8 @@ pub enum Scenario {
     Churn(ChurnArgs),
     /// Connections are lost at one moment, and their clients come back.
     ReconnectStorm(ReconnectStormArgs),
+    /// GoChat users come and go at one moment, and others are told of it.
+    PresenceStorm(PresenceStormArgs),
 }
 
 impl Scenario {
@@ -105,6 +107,7 @@ impl Scenario {
             Scenario::Greedy(args) => &args.common,
             Scenario::Churn(args) => &args.common,
             Scenario::ReconnectStorm(args) => &args.common,
+            Scenario::PresenceStorm(args) => &args.common,
         }
     }
 }
@@ -464,6 +467,7 @@ mod tests {
             "x run churn --url ws://127.0.0.1:9001/ --connections 10000 --rate 500 --echo",
             "x run reconnect-storm --url ws://127.0.0.1:9001/ --connections 10000 --cut 50 --rate 1000",
             "x run reconnect-storm --protocol gochat --url http://127.0.0.1:8080 --tokens t.csv --restart --backoff 500ms",
+            "x run presence-storm --url http://127.0.0.1:8080 --connections 1000 --stay 5s --away 45s --duration 2m",
             "x run echo --protocol script --script stomp --url ws://127.0.0.1:15674/ws --set login=me --rate 100",
             "x run publish --protocol script --script my.toml --url ws://127.0.0.1:9000/ --set token=@t.csv:token",
             "x agent --listen 127.0.0.1:7000 --token SECRET --cpu 1",
@@ -487,6 +491,7 @@ mod tests {
             "x run mixed --url http://a/ --rate 5 --mix 70/25/6",
             "x run mixed --url http://a/ --rate 5 --mix 70/30",
             "x run reconnect-storm --url ws://a/ --restart --cut 50",
+            "x run presence-storm --url http://a/ --away 5s",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

@@ -119,6 +119,8 @@ pub(crate) trait Driver {
 pub(crate) struct Plan {
     pub(crate) url: Url,
     pub(crate) clients: u32,
+    /// How many of them, the last, connect only when the driver says so.
+    pub(crate) late: u32,
     /// Connections per second; `None`: as fast as they are accepted.
     pub(crate) ramp: Option<f64>,
     pub(crate) warmup: Duration,

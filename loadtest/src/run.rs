@@ -72,6 +72,7 @@ pub fn run(scenario: Scenario) -> Result<Report, LoadError> {
         Scenario::Greedy(args) => uneven::greedy(&args),
         Scenario::Churn(args) => reopen::churn(&args),
         Scenario::ReconnectStorm(args) => reopen::reconnect_storm(&args),
+        Scenario::PresenceStorm(args) => reopen::presence_storm(&args),
     }?;
     threshold::judge(&mut report, &thresholds);
     Ok(report)
@@ -198,6 +199,7 @@ fn plan(common: &Common, clients: u32, warmup: Duration, duration: Duration) -> 
     Ok(Plan {
         url: Url::parse(&common.url)?,
         clients,
+        late: 0,
         ramp: common.ramp,
         warmup,
         duration,

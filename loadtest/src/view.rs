@@ -251,6 +251,7 @@ mod tests {
     fn scene() -> Scene {
         let plan = Plan {
             url: Url::parse("ws://127.0.0.1:9001/").unwrap(),
+            late: 0,
             clients: 10,
             ramp: None,
             warmup: Duration::from_secs(2),

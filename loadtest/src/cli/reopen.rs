@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{Common, rate};
+use super::{Common, UserArgs, rate};
 use crate::schedule::ArrivalProcess;
 use crate::spread::duration;
 
@@ -91,4 +91,39 @@ pub struct ReconnectStormArgs {
     /// Messages per second in all that must come back (raw-echo); clients that are away send none.
     #[arg(long, value_parser = rate)]
     pub rate: Option<f64>,
+}
+
+/// `run presence-storm`.
+#[derive(Debug, Clone, Args)]
+pub struct PresenceStormArgs {
+    /// Flags of every scenario.
+    #[command(flatten)]
+    pub common: Common,
+    /// Users.
+    #[command(flatten)]
+    pub users: UserArgs,
+    /// Users, of whom some come and go and the others watch.
+    #[arg(long, default_value_t = 100)]
+    pub connections: u32,
+    /// Percent of them who come and go.
+    #[arg(long, default_value_t = 10, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=99))]
+    pub flapping: u32,
+    /// Users who watch each of those: they share a single chat.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub watchers: u32,
+    /// Over which time they connect, when the measured phase begins; without it all at once.
+    #[arg(long, default_value = "0s", value_name = "TIME", value_parser = duration)]
+    pub spread: Duration,
+    /// They leave after this; without it they stay.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub stay: Option<Duration>,
+    /// They come again after this, and so on; up to 25s nobody is to notice, from 40s on everybody who watches.
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "stay")]
+    pub away: Option<Duration>,
+    /// The measured phase; that they left is told within 40s.
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub duration: Duration,
+    /// Before it, those who watch only stand.
+    #[arg(long, default_value = "1s", value_parser = duration)]
+    pub warmup: Duration,
 }

@@ -73,7 +73,7 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
         Clients {
             driver,
             census: Census {
-                connections: Connections { target: plan.clients, ..Connections::default() },
+                connections: Connections { target: plan.clients - plan.late, ..Connections::default() },
                 ..Census::default()
             },
             out: Outbound::new(plan.clients, plan.seed),
@@ -81,7 +81,7 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
             by_slot: vec![NOBODY; reactor.capacity() as usize],
             heads: HashMap::new(),
             scratch: Scratch::new(),
-            dialer: Dialer::new(plan.url.addr, plan.clients, plan.ramp, plan.place),
+            dialer: Dialer::new(plan.url.addr, plan.clients - plan.late, plan.ramp, plan.place),
             redials: Redials::default(),
             plan,
             reactor,
@@ -141,7 +141,8 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
 
     /// Whether it is plain that nothing will be established.
     pub(super) fn hopeless(&self) -> bool {
-        self.census.connections.established == 0 && self.census.connections.refused >= HOPELESS.min(self.plan.clients)
+        self.census.connections.established == 0
+            && self.census.connections.refused >= HOPELESS.min(self.census.connections.target)
     }
 
     /// Why nothing was established.

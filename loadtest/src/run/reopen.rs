@@ -1,19 +1,30 @@
 //! Runs in which connections are closed and opened again. Owns no closing: that is the scenarios'.
 
+use std::time::Duration;
+
 use gochat_ws::Opcode;
 
-use crate::cli::{ChurnArgs, HolderArgs, HolderProtocol, ReconnectStormArgs};
+use crate::api;
+use crate::cli::{ChurnArgs, HolderArgs, HolderProtocol, PresenceStormArgs, ReconnectStormArgs};
 use crate::driver::Plan;
 use crate::error::LoadError;
+use crate::observer::say;
 use crate::profile::Profile;
 use crate::report::{Report, Verdict};
-use crate::scenario::{Backoff, Churn, Cycles, Echo, Idle, Loss, Reopened, Storm, Talk};
+use crate::scenario::{
+    Backoff, Churn, Cycles, Echo, GONE_NS, Idle, Loss, Pace, Presence, PresenceSetup, Reopened, Storm, Talk,
+};
 use crate::schedule::{ArrivalProcess, Load};
 use crate::spread::Sizes;
 use crate::{tokens, verdict};
 
+use super::gochat::users_of;
 use super::{NEEDS_TOKENS, chat_path, drive, label, plan, report};
 
+/// Up to so long an absence is nobody's business.
+const BLIP_NS_MAX: u64 = 25_000_000_000;
+/// How users who could not connect try again.
+const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
 /// Bytes of a message.
 const SIZE: usize = 64;
 
@@ -49,6 +60,36 @@ pub(super) fn reconnect_storm(args: &ReconnectStormArgs) -> Result<Report, LoadE
     let ran = drive(&args.common, &plan, &mut driver, SIZE)?;
     let (measured, reopened) = driver.finish();
     let report = report(label("reconnect-storm", protocol(&args.holder), load.as_ref(), None), &plan, ran, measured);
+    Ok(with(report, reopened))
+}
+
+/// Users come and go at one moment.
+pub(super) fn presence_storm(args: &PresenceStormArgs) -> Result<Report, LoadError> {
+    let clients = args.connections;
+    let mut plan = plan(&args.common, clients, args.warmup, args.duration)?;
+    let flappers = (u64::from(clients) * u64::from(args.flapping) / 100).max(1) as u32;
+    if args.watchers > clients.saturating_sub(flappers) {
+        let why = "--watchers must be at most those of --connections who do not come and go: lower it or --flapping";
+        return Err(LoadError::Arguments(why.to_owned()));
+    }
+    let nanos = |time: Duration| time.as_nanos() as u64;
+    let pace = Pace { spread_ns: nanos(args.spread), stay_ns: args.stay.map(nanos), away_ns: args.away.map(nanos) };
+    if pace.away_ns.is_some_and(|away_ns| (BLIP_NS_MAX + 1..GONE_NS).contains(&away_ns)) {
+        let why = "--away between 25s and 40s leaves open whether anybody is told: give at most 25s or at least 40s";
+        return Err(LoadError::Arguments(why.to_owned()));
+    }
+    let users = users_of(&args.users, &plan, clients)?;
+    let setup = PresenceSetup { users, flappers, watchers: args.watchers, pace, backoff: BACKOFF };
+    let pairs = setup.pairs();
+    say(&format!("opening {} single chats", pairs.len() / 2));
+    api::open_chats(&plan.url, &pairs)?;
+    plan.url.target = chat_path(&plan.url);
+    (plan.late, plan.messages) = (flappers, false);
+    let mut driver = Presence::new(setup, plan.seed);
+    let ran = drive(&args.common, &plan, &mut driver, SIZE)?;
+    let (told, reopened) = driver.finish();
+    let mut report = report(label("presence-storm", "gochat", None, None), &plan, ran, None);
+    report.detail.parts.push(told);
     Ok(with(report, reopened))
 }
 
