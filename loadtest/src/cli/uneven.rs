@@ -74,7 +74,7 @@ pub struct GreedyArgs {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     pub greedy: u32,
     /// Unanswered messages that each greedy client keeps.
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub greedy_in_flight: u32,
     /// Between the warm-up and the measured phase: the polite are alone, for comparison; 0s: left out.
     #[arg(long, default_value = "5s", value_parser = duration)]

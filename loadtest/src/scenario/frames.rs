@@ -2,8 +2,10 @@
 //! buffer. Judges nothing.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
 
 /// A frame from the server.
 #[derive(Debug, Deserialize)]
@@ -47,10 +49,37 @@ pub(super) struct Details<'a> {
     pub(super) retry_after: u32,
 }
 
-/// A text that is borrowed unless it holds escapes.
-#[derive(Debug, Default, Deserialize)]
-#[serde(transparent)]
-pub(super) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+/// A text that is borrowed unless it holds escapes. A number, such as the code of a `closing` frame, is an empty one.
+#[derive(Debug, Default)]
+pub(super) struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text<'a>, D::Error> {
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+struct TextVisitor;
+
+impl<'de> Visitor<'de> for TextVisitor {
+    type Value = Text<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text or a number")
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+        Ok(Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<'de>, E> {
+        Ok(Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_u64<E: de::Error>(self, _number: u64) -> Result<Text<'de>, E> {
+        Ok(Text::default())
+    }
+}
 
 impl Text<'_> {
     pub(super) fn as_str(&self) -> &str {
@@ -106,6 +135,9 @@ mod tests {
         let error = br#"{"type":"error","data":{"code":"RATE_LIMITED","message":"m","details":{"client_msg_id":"i","retryAfter":2}},"timestamp":1}"#;
         let frame = Frame::parse(error).unwrap();
         assert_eq!((frame.data.details.client_msg_id.as_str(), frame.data.details.retry_after), ("i", 2));
+        let closing =
+            br#"{"type":"closing","data":{"code":4009,"reason":"slow consumer, queue overflow"},"timestamp":1}"#;
+        assert!(Frame::parse(closing).unwrap().is("closing"), "its code is a number");
         assert!(Frame::parse(br#"{"type":"pong","timestamp":1}"#).unwrap().is("pong"));
         assert!(Frame::parse(b"{").is_none() && Frame::parse(b"[]").is_none());
     }
