@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
 
+use crate::spread::Spread;
+
 mod cells;
 mod contenders;
-mod page;
+pub(crate) mod page;
 mod pipeline;
 mod run;
-mod spread;
 
 use cells::{CONNECT, Cell, ECHO, FANOUT, MEMORY};
 use contenders::{CONTENDERS, Contender};
-use spread::Spread;
 
 /// Ours, floors and peers in interleaved rounds: server on core 0, generator on core 1.
 #[derive(Debug, Parser)]

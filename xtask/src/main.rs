@@ -20,7 +20,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Everything a change must pass: format, clippy, docs, dependency rules, every test
+    /// Everything a change must pass: format, clippy, docs, dependency rules, every test, instructions of single steps
     Ci,
     /// Format, clippy, docs and dependency rules
     Lint,
@@ -32,7 +32,7 @@ enum Command {
 
 fn main() -> std::process::ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Ci => lint().and_then(|()| test::run(&test::Options::default())),
+        Command::Ci => lint().and_then(|()| test::run(&test::Options::default())).and_then(|()| bench::micro::gate()),
         Command::Lint => lint(),
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),

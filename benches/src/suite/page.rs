@@ -3,10 +3,11 @@
 use std::fmt::Write;
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use super::cells::{Cell, Figure};
-use super::spread::Spread;
 use super::{Place, Row, floor};
+use crate::spread::Spread;
 
 const PAGE: &str = "docs/performance.md";
 
@@ -85,18 +86,22 @@ pub(super) fn plot(name: &str, measured: &[(&Cell, Vec<Row>)]) -> String {
 
 /// Puts a table in its place, with the command that made it, and its plot beside the other pictures.
 pub(super) fn write(place: &Place, name: &str, table: &str, plot: Option<&str>) -> io::Result<()> {
-    let path = place.root.join(PAGE);
-    let page = fs::read_to_string(&path)?;
     let picture = format!("images/bench-{name}.svg");
     let shown = plot.map_or_else(String::new, |_| format!("\n![{name}]({picture})\n"));
     let Place { rounds, seconds, commit, .. } = place;
     let text = format!(
         "\n    cargo xtask bench {name} --rounds {rounds} --seconds {seconds}    # commit {commit}\n\n{table}{shown}"
     );
-    let page = replaced(&page, name, &text)
-        .ok_or_else(|| io::Error::other(format!("{PAGE} has no place for {name}: <!-- bench:{name} -->")))?;
-    fs::write(&path, page)?;
+    put(&place.root, name, &text)?;
     plot.map_or(Ok(()), |plot| fs::write(place.root.join("docs").join(picture), plot))
+}
+
+/// Puts a text in the place that bears this name.
+pub(crate) fn put(root: &Path, name: &str, text: &str) -> io::Result<()> {
+    let path = root.join(PAGE);
+    let page = replaced(&fs::read_to_string(&path)?, name, text)
+        .ok_or_else(|| io::Error::other(format!("{PAGE} has no place for {name}: <!-- bench:{name} -->")))?;
+    fs::write(&path, page)
 }
 
 fn replaced(page: &str, name: &str, text: &str) -> Option<String> {

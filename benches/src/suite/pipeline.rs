@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Place;
 use super::run::{Process, free_address, load_test, start};
-use super::spread::Spread;
+use crate::spread::Spread;
 
 /// Users; two of them make a chat.
 const USERS: &str = "1000";

@@ -4,14 +4,14 @@ use std::fmt;
 
 /// Median, least and most.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Spread {
-    pub(super) median: f64,
-    pub(super) min: f64,
-    pub(super) max: f64,
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
 }
 
 impl Spread {
-    pub(super) fn of(figures: &[f64]) -> Spread {
+    pub(crate) fn of(figures: &[f64]) -> Spread {
         let mut sorted = figures.to_vec();
         sorted.sort_by(f64::total_cmp);
         let at = |place: usize| sorted.get(place).copied().unwrap_or(f64::NAN);
@@ -19,7 +19,7 @@ impl Spread {
     }
 
     /// Of `ours` to `floor`, round by round.
-    pub(super) fn ratios(ours: &[f64], floor: &[f64]) -> Spread {
+    pub(crate) fn ratios(ours: &[f64], floor: &[f64]) -> Spread {
         Spread::of(&ours.iter().zip(floor).map(|(ours, floor)| ours / floor).collect::<Vec<f64>>())
     }
 }
