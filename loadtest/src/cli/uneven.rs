@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{Common, LoadArgs, UserArgs};
+use super::{Common, LoadArgs, UserArgs, rate};
 use crate::spread::{Sizes, duration};
 
 /// `run slow-reader`: an open loop.
@@ -52,7 +52,7 @@ pub enum RoomProtocol {
     Gochat,
 }
 
-/// `run greedy`: an open loop of the polite clients, a closed loop of the greedy ones.
+/// `run greedy`: an open loop of the polite clients, beside it a closed loop of the greedy ones or a high rate.
 #[derive(Debug, Clone, Args)]
 pub struct GreedyArgs {
     /// Flags of every scenario.
@@ -76,6 +76,9 @@ pub struct GreedyArgs {
     /// Unanswered messages that each greedy client keeps.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub greedy_in_flight: u32,
+    /// In place of --greedy-in-flight: messages per second of all greedy clients, however slowly they are answered.
+    #[arg(long, value_name = "PER_SECOND", conflicts_with = "greedy_in_flight", value_parser = rate)]
+    pub greedy_rate: Option<f64>,
     /// Between the warm-up and the measured phase: the polite are alone, for comparison; 0s: left out.
     #[arg(long, default_value = "5s", value_parser = duration)]
     pub baseline: Duration,

@@ -96,7 +96,7 @@ pub(super) fn greedy(args: &GreedyArgs) -> Result<Report, LoadError> {
     let with_baseline = LoadArgs { warmup: args.load.warmup + args.baseline, ..args.load.clone() };
     let load = open(&with_baseline)?;
     let mut plan = plan(&args.common, clients, with_baseline.warmup, args.load.measured())?;
-    let rush = Load::closed(args.greedy_in_flight);
+    let rush = args.greedy_rate.map_or_else(|| Load::closed(args.greedy_in_flight), Load::at);
     let contrast = Contrast::new(polite, args.load.warmup, args.baseline);
     match args.protocol {
         GreedyProtocol::RawEcho => {

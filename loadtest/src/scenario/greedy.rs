@@ -1,5 +1,5 @@
-//! Greedy clients among polite ones: the polite send at a rate, the greedy as fast as they are answered, and begin only
-//! with the measured phase. Owns who is who; what either says is a scenario of its own.
+//! Greedy clients among polite ones: the polite send at a rate; the greedy, who begin only with the measured phase, as fast as
+//! they are answered or at a rate that is more than their share. Owns who is who; what either says is a scenario of its own.
 
 use std::collections::BTreeMap;
 

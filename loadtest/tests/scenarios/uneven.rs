@@ -84,10 +84,14 @@ fn what_reaches_slow_readers_must_be_right() {
 
 /// Four polite clients with 60 messages between them, two greedy ones.
 fn greedy(manner: Manner) -> Report {
+    rushing(manner, "--greedy-in-flight 8")
+}
+
+fn rushing(manner: Manner, flags: &str) -> Report {
     let addr = echo(manner);
     load(&format!(
-        "run greedy --url ws://{addr}/ --connections 4 --greedy 2 --greedy-in-flight 8 --size 40 --rate 80 --warmup 0s \
-         --baseline 250ms --duration 500ms --drain 1s"
+        "run greedy --url ws://{addr}/ --connections 4 --greedy 2 --size 40 --rate 80 --warmup 0s --baseline 250ms \
+         --duration 500ms --drain 1s {flags}"
     ))
     .unwrap()
 }
@@ -105,6 +109,15 @@ fn greedy_clients_are_told_from_polite_ones() {
     assert_eq!((fates(polite), fates(greedy)), (vec![], vec![("open", 2)]), "{report}");
     let shares = polite.treatment.share.unwrap() + greedy.treatment.share.unwrap();
     assert!((shares - 1.0).abs() < 1e-9 && polite.treatment.fairness.is_some(), "{report}");
+}
+
+#[test]
+fn greedy_clients_may_have_a_rate_too() {
+    let report = rushing(Manner::Good, "--greedy-rate 2000");
+    assert_ne!(report.verdict, Verdict::Failed, "{report}");
+    assert_eq!(report.messages.map(|it| (it.sent, it.delivered)), Some((60, 60)), "{report}");
+    let greedy = part(&report, "greedy");
+    assert_eq!((greedy.sent, greedy.done), (1000, 1000), "half a second of it\n{report}");
 }
 
 #[test]
