@@ -2,6 +2,8 @@
 //! history and logins is what the server does. Speeds decide nothing.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests fail by panicking and show their figures")]
 
+#[path = "../loadtest/tests/scenarios/support/schema.rs"]
+mod schema;
 mod support;
 
 use clap::Parser;
@@ -14,6 +16,7 @@ fn run(server: &Server, line: &str) -> Report {
     let Command::Run { scenario } = Cli::try_parse_from(line.split(' ')).unwrap().command else { panic!("a run") };
     let report = gochat_loadtest::run(scenario).unwrap();
     eprintln!("{report}");
+    schema::check(&serde_json::to_value(&report).unwrap());
     report
 }
 

@@ -78,7 +78,7 @@ fn a_closed_connection_is_dropped() {
 }
 
 #[test]
-fn an_open_loop_reports_its_lag_and_the_json_has_the_documented_fields() {
+fn an_open_loop_sends_at_its_rate_and_what_both_sides_used_is_known() {
     let addr = serve(Fault::None);
     let report = load(&format!(
         "run echo --url ws://{addr}/ --connections 3 --rate 300 --size 16 --payload binary --duration 500ms --warmup 0s \
@@ -87,34 +87,12 @@ fn an_open_loop_reports_its_lag_and_the_json_has_the_documented_fields() {
     ))
     .unwrap();
     let json = serde_json::to_value(&report).unwrap();
-    let keys = |pointer: &str| -> Vec<String> {
-        let object = json.pointer(pointer).and_then(|value| value.as_object());
-        object.unwrap_or_else(|| panic!("no object at {pointer:?}")).keys().cloned().collect()
-    };
-    for field in
-        ["schema", "scenario", "verdict", "reasons", "connections", "messages", "rates", "latency_us", "lag_us"]
-    {
-        assert!(keys("").contains(&field.to_owned()), "{field}");
-    }
-    assert_eq!(keys("/connections"), ["dropped", "established", "refused", "target"]);
-    for field in ["sent", "acked", "delivered", "lost", "duplicated", "reordered", "corrupted"] {
-        assert!(json["messages"][field].is_u64(), "{field}");
-    }
-    for pointer in ["/latency_us/rtt", "/service_us/rtt", "/latency_us/connect", "/lag_us"] {
-        assert_eq!(keys(pointer), ["count", "max", "mean", "p50", "p90", "p99", "p999"]);
-    }
-    for pointer in ["/generator", "/server"] {
-        let wanted = "bytes_per_connection cpu_cores cpu_s rss_bytes switches switches_per_message tcp_bytes \
-                      tcp_bytes_per_connection us_per_message wait_cores";
-        assert_eq!(keys(pointer).join(" "), wanted);
-    }
-    // What the server's process did is what all its threads did, the generator's among them.
-    for (field, both) in [("/switches/voluntary", true), ("/switches_per_message", true), ("/tcp_bytes", false)] {
-        let has = |side: &str| json.pointer(&format!("{side}{field}")).is_some_and(serde_json::Value::is_number);
-        assert_eq!((has("/server"), has("/generator")), (true, both), "{field}");
-    }
-    assert_eq!(keys("/environment"), ["cpus", "git", "kernel", "mem", "reactor"]);
     assert_eq!((&json["messages"]["sent"], &json["loop"]), (&150.into(), &"open".into()));
+    // What the server's process did is what all its threads did, the generator's among them.
+    for (field, of_both) in [("switches/voluntary", true), ("switches_per_message", true), ("tcp_bytes", false)] {
+        let has = |side: &str| json.pointer(&format!("/{side}/{field}")).is_some_and(serde_json::Value::is_number);
+        assert_eq!((has("server"), has("generator")), (true, of_both), "{field}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod echo;
 mod faults;
 mod publish;
 mod reopen;
+mod result;
 mod single;
 mod support;
 mod uneven;
