@@ -23,6 +23,10 @@ export class Server {
     return `http://127.0.0.1:${this.#port}`;
   }
 
+  get pid() {
+    return this.#child.pid;
+  }
+
   /** Starts it and waits until it says where it listens. */
   async start() {
     this.#dataDir ??= await mkdtemp(join(tmpdir(), "gochat-browser-"));

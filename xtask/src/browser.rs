@@ -1,5 +1,5 @@
-//! The tests of the page, in a headless browser against a really running server. Owns what they need: Node, Chromium, and
-//! the library that drives it, which is installed into the target directory.
+//! The tests of the page and of the load tool's report, in a headless browser against a really running server. Owns what they
+//! need: Node, Chromium, and the library that drives it, which is installed into the target directory.
 
 use crate::process::{Outcome, Step, tools_dir, workspace_root};
 use std::path::PathBuf;
@@ -16,7 +16,8 @@ pub(crate) const COMPONENTS: &str = "Chromium, driven by playwright-core@1.65.1 
 pub(crate) fn run(pictures: bool) -> Outcome {
     let tools = driver()?;
     chromium()?;
-    Step::cargo("server for the browser", ["build", "--locked", "--bin", "gochat"]).run()?;
+    Step::cargo("server for the browser", ["build", "--locked", "-p", "gochat", "-p", "gochat-loadtest", "--bins"])
+        .run()?;
     let mut files: Vec<_> = std::fs::read_dir(workspace_root().join("tests/browser"))
         .map_err(|e| format!("tests/browser: {e}"))?
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -27,6 +28,7 @@ pub(crate) fn run(pictures: bool) -> Outcome {
     let arguments = ["--test", "--test-concurrency=1"].iter().map(PathBuf::from).chain(files);
     let mut step = Step::program("browser", "node", arguments)
         .env("GOCHAT_BIN", tools_dir().join("../debug/gochat"))
+        .env("GOCHAT_LOADTEST_BIN", tools_dir().join("../debug/gochat-loadtest"))
         .env("GOCHAT_TOOLS", tools)
         .env("GOCHAT_CHROMIUM", CHROMIUM);
     if pictures {
