@@ -72,6 +72,9 @@ pub(crate) trait Driver {
     /// A client is ready for messages, for the first time or again.
     fn ready(&mut self, _out: &mut Outbound, _client: u32, _now_ns: u64) {}
 
+    /// A client that is opened again is being connected now.
+    fn dialled(&mut self, _client: u32, _now_ns: u64) {}
+
     /// A connection is over. Whether a drop is what the scenario is about: then it is counted as dropped, and does not
     /// fail the run.
     fn ended(&mut self, _out: &mut Outbound, _client: u32, _how: Ended<'_>, _now_ns: u64) -> bool {

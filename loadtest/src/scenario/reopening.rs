@@ -44,6 +44,8 @@ pub(super) struct Reopening {
     connect: Latencies,
     /// From the time that the client lost its connection.
     whole: Latencies,
+    /// How late attempts began.
+    lag: Latencies,
 }
 
 /// What a run with closed and opened connections adds to its report.
@@ -68,6 +70,7 @@ impl Reopening {
             refusals: BTreeMap::new(),
             connect: Latencies::new(),
             whole: Latencies::new(),
+            lag: Latencies::new(),
         }
     }
 
@@ -104,6 +107,19 @@ impl Reopening {
         self.chance = mix(self.chance);
         let at_ns = now_ns + self.backoff.delay_ns(trip.failures, self.chance);
         self.dial(out, client, at_ns);
+    }
+
+    /// An attempt begins.
+    pub(super) fn dialled(&mut self, client: u32, now_ns: u64) {
+        if let Some(trip) = self.trips.get(&client) {
+            self.lag.record(now_ns.saturating_sub(trip.dialled_ns));
+        }
+    }
+
+    /// How late attempts began, where that is more than a tenth of the time it took to be back.
+    pub(super) fn own_lag(&self) -> Option<Percentiles> {
+        let back = self.whole.percentiles()?;
+        self.lag.percentiles().filter(|lag| lag.p99 > back.p99 / 10.0)
     }
 
     /// An attempt failed; the next follows later.
@@ -171,8 +187,11 @@ mod tests {
         assert_eq!(out.take_command(), Some(Command::Reopen { client: 1, at_ns: 150 }));
         reopening.refused(&mut out, 1, "full", 200);
         let Some(Command::Reopen { client: 1, at_ns }) = out.take_command() else { panic!("no second attempt") };
+        reopening.dialled(1, at_ns + 1000);
         assert!(at_ns >= 200 && reopening.is_away(1) && reopening.away() == 1);
         assert!(reopening.ready(1, at_ns + 3000) && !reopening.ready(1, at_ns + 4000));
+        let late = reopening.own_lag().map(|lag| (lag.count, lag.max));
+        assert!(late == Some((1, 1.0)) || at_ns > 7000, "{late:?}");
         let part = reopening.finish("back", Vec::new());
         assert_eq!((part.sent, part.done, part.errors.get("full")), (2, 1, Some(&1)));
         assert_eq!(part.latency_us["connect"].max, 3.0);

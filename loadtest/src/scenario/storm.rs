@@ -81,8 +81,13 @@ impl Storm {
         if refused > 0 {
             remarks.push(format!("{refused} attempts to connect again failed"));
         }
+        let lag = self.reopening.own_lag();
+        if lag.is_some() {
+            let what = "attempts began so late that their delay is a good part of `back`: raise --backoff or lower --connections";
+            remarks.push(what.to_owned());
+        }
         let part = self.reopening.finish("back", Vec::<(&'static str, Latencies)>::new());
-        (self.talk.finish(), Reopened { failures, remarks, lag: None, part })
+        (self.talk.finish(), Reopened { failures, remarks, lag, part })
     }
 
     /// Whether a client is among those that many percent, spread evenly.
@@ -124,6 +129,10 @@ impl Driver for Storm {
         if self.reopening.ready(client, now_ns) && self.reopening.away() == 0 {
             self.since_ns = None;
         }
+    }
+
+    fn dialled(&mut self, client: u32, now_ns: u64) {
+        self.reopening.dialled(client, now_ns);
     }
 
     fn ended(&mut self, out: &mut Outbound, client: u32, how: Ended<'_>, now_ns: u64) -> bool {

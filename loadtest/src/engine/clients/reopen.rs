@@ -59,6 +59,7 @@ impl<R: Reactor, D: Driver> Clients<'_, R, D> {
                 self.own(client, conn, true);
                 self.dialer.in_progress += 1;
                 self.redials.watch(now_ns, client, conn);
+                self.driver.dialled(client, now_ns);
                 true
             }
             // Sockets that were closed still hold their slots: they are gone soon.
