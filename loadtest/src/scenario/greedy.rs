@@ -9,6 +9,9 @@ use crate::outbound::Outbound;
 use crate::timeline::Interval;
 use crate::traffic::{Measured, Window};
 
+/// What greedy clients send at a rate gathers for so long: to be punctual with each message would use up the generator.
+const GATHER_NS: u64 = 500_000;
+
 /// A scenario that can be one of the two sides.
 pub(crate) trait Side: Driver {
     /// What it came to.
@@ -87,8 +90,9 @@ impl<S: Side> Driver for Greedy<S> {
 
     fn send_due(&mut self, out: &mut Outbound, now_ns: u64) -> Option<u64> {
         // The polite first: they have times to keep.
-        let due = [self.polite.send_due(out, now_ns), self.greedy.send_due(out, now_ns)];
-        due.into_iter().flatten().min()
+        let polite_ns = self.polite.send_due(out, now_ns);
+        let greedy_ns = self.greedy.send_due(out, now_ns).map(|due_ns| due_ns.max(now_ns + GATHER_NS));
+        [polite_ns, greedy_ns].into_iter().flatten().min()
     }
 
     fn received(&mut self, out: &mut Outbound, client: u32, message: Incoming<'_>, now_ns: u64) {
