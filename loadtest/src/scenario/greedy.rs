@@ -39,6 +39,8 @@ pub(crate) struct Greedy<S> {
     first_greedy: u32,
     /// How the server ended greedy connections, which it may.
     closed: BTreeMap<String, u64>,
+    /// When the greedy send next.
+    rush_ns: u64,
 }
 
 /// What both sides came to.
@@ -53,7 +55,7 @@ pub(crate) struct Sides {
 impl<S: Side> Greedy<S> {
     /// Each side knows only the clients that are its own as senders; messages stay within a side.
     pub(crate) fn new(polite: S, greedy: S, first_greedy: u32) -> Greedy<S> {
-        Greedy { polite, greedy, first_greedy, closed: BTreeMap::new() }
+        Greedy { polite, greedy, first_greedy, closed: BTreeMap::new(), rush_ns: u64::MAX }
     }
 
     pub(crate) fn finish(self) -> Sides {
@@ -85,14 +87,18 @@ impl<S: Side> Driver for Greedy<S> {
 
     fn begin(&mut self, window: Window) {
         self.polite.begin(window);
+        self.rush_ns = window.start_ns;
         self.greedy.begin(Window { begin_ns: window.start_ns, ..window });
     }
 
     fn send_due(&mut self, out: &mut Outbound, now_ns: u64) -> Option<u64> {
         // The polite first: they have times to keep.
         let polite_ns = self.polite.send_due(out, now_ns);
-        let greedy_ns = self.greedy.send_due(out, now_ns).map(|due_ns| due_ns.max(now_ns + GATHER_NS));
-        [polite_ns, greedy_ns].into_iter().flatten().min()
+        if now_ns >= self.rush_ns {
+            self.rush_ns = now_ns + GATHER_NS;
+            self.greedy.send_due(out, now_ns);
+        }
+        Some(polite_ns.map_or(self.rush_ns, |due_ns| due_ns.min(self.rush_ns)))
     }
 
     fn received(&mut self, out: &mut Outbound, client: u32, message: Incoming<'_>, now_ns: u64) {
@@ -100,6 +106,7 @@ impl<S: Side> Driver for Greedy<S> {
     }
 
     fn end(&mut self) {
+        self.rush_ns = u64::MAX;
         self.polite.end();
         self.greedy.end();
     }
