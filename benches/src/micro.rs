@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 pub mod allocations;
 mod baseline;
+mod bridge;
 pub mod case;
 mod count;
 mod frame;
@@ -82,7 +83,7 @@ pub fn run(arguments: &Arguments, root: &Path) -> Outcome {
 /// All cases, those that do the same step next to each other.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    [frame::cases(), utf8::cases(), upgrade::cases(), json::cases(), token::cases(), ids::cases()]
+    [frame::cases(), utf8::cases(), upgrade::cases(), json::cases(), token::cases(), ids::cases(), bridge::cases()]
         .into_iter()
         .flatten()
         .collect()
