@@ -15,12 +15,14 @@ use crate::threshold::Threshold;
 
 mod distributed;
 mod gochat;
+mod million;
 mod reopen;
 mod script;
 mod uneven;
 
 pub use distributed::{AgentArgs, CoordinatorArgs};
 pub use gochat::{GroupArgs, HistoryArgs, HttpArgs, LoginStormArgs, Mix, MixedArgs, UserArgs};
+pub use million::{MillionArgs, ServeArgs};
 pub use reopen::{ChurnArgs, HolderArgs, HolderProtocol, PresenceStormArgs, ReconnectStormArgs};
 pub use script::ScriptArgs;
 pub use uneven::{GreedyArgs, GreedyProtocol, RoomProtocol, SlowReaderArgs};
@@ -54,6 +56,10 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Compare the second of two results to the first: ratios with confidence intervals.
     Compare(CompareArgs),
+    /// Open a million connections in a network namespace of its own, to a server in it; root only.
+    Million(MillionArgs),
+    /// Serve as an echo server, to try the tool on.
+    Serve(ServeArgs),
     /// Wait for a coordinator and carry out its share of a run.
     Agent(AgentArgs),
     /// Split a run among agents, on this machine or others, and report on the whole.
@@ -281,6 +287,9 @@ pub struct ConnectArgs {
     /// How long the connections stand.
     #[arg(long, default_value = "30s", value_parser = duration)]
     pub hold: Duration,
+    /// Every connection sends a ping once in this time, and the server has to answer.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub heartbeat: Option<Duration>,
     /// Lines user_id,username,access_token, as from `gochat user mint`.
     #[arg(long, value_name = "FILE")]
     pub tokens: Option<PathBuf>,

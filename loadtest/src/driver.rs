@@ -86,6 +86,9 @@ pub(crate) trait Driver {
         None
     }
 
+    /// A pong arrived for a client that is ready or awaits its greeting.
+    fn ponged(&mut self, _payload: &[u8], _now_ns: u64) {}
+
     /// All connections stand; sending may begin.
     fn begin(&mut self, window: Window);
 

@@ -105,6 +105,9 @@ impl Clock {
     }
 }
 
+/// Clients from which on rings are so many that few buffers in each are enough.
+const MANY: u32 = 250_000;
+
 /// The limits of a reactor that carries `plan`.
 pub(crate) fn ring_config(clients: u32, message_bytes: usize) -> RingConfig {
     RingConfig {
@@ -118,7 +121,8 @@ pub(crate) fn ring_config(clients: u32, message_bytes: usize) -> RingConfig {
 
 /// The same in several rings, each of which has buffers and queues of its own.
 pub(crate) fn rings_config(clients: u32, message_bytes: usize) -> RingConfig {
-    RingConfig { connections_max: 0, buffers: 256, submissions: 512, ..ring_config(clients, message_bytes) }
+    let buffers = if clients > MANY { 64 } else { 256 };
+    RingConfig { connections_max: 0, buffers, submissions: 512, ..ring_config(clients, message_bytes) }
 }
 
 /// Runs `driver` over `reactor` as `plan` says. `observer` is told of phases and seconds.

@@ -10,7 +10,7 @@ use gochat_loadtest::cli::{Cli, Command};
 use gochat_loadtest::distributed::agent::Agent;
 use gochat_loadtest::distributed::coordinator;
 use gochat_loadtest::report::Verdict;
-use gochat_loadtest::{LoadError, audit, compare, doctor, interrupt, output, run, scenario_file};
+use gochat_loadtest::{LoadError, audit, compare, doctor, interrupt, million, output, run, scenario_file, serve};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -77,6 +77,19 @@ fn execute(command: Command) -> Result<ExitCode, LoadError> {
             let (report, common) = coordinator::run(&args)?;
             output::write(&report, &common)?;
             report.verdict == Verdict::Ok
+        }
+        Command::Million(args) if args.inside => {
+            let (report, common) = million::inside(&args)?;
+            output::write(&report, &common)?;
+            report.verdict == Verdict::Ok
+        }
+        Command::Million(args) => {
+            let code = million::outside(&args)?.code().and_then(|code| u8::try_from(code).ok());
+            return Ok(code.map_or(ExitCode::FAILURE, ExitCode::from));
+        }
+        Command::Serve(args) => {
+            serve::run(&args)?;
+            true
         }
         Command::Audit(args) => {
             let findings = audit::run(&args)?;

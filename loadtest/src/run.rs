@@ -24,7 +24,9 @@ use crate::report::{
     ServiceMicros, Shape, Verdict,
 };
 use crate::sample;
-use crate::scenario::{Chat, ChatSetup, ECHO_SIZE_MIN, Echo, Idle, Publish, PublishSetup, RAW_SIZE_MIN, ROOM, Speech};
+use crate::scenario::{
+    Chat, ChatSetup, ECHO_SIZE_MIN, Echo, Heartbeat, Idle, Publish, PublishSetup, RAW_SIZE_MIN, ROOM, Speech,
+};
 use crate::schedule::{ArrivalProcess, Load};
 use crate::seat::Seat;
 use crate::spread::{Sizes, Think};
@@ -112,9 +114,10 @@ fn connect(args: &ConnectArgs) -> Result<Report, LoadError> {
             ("gochat", Some(users.into_iter().map(|user| user.access_token).collect()))
         }
     };
-    let mut driver = Idle::new(tokens);
+    let heartbeat = args.heartbeat.map(|every| Heartbeat::new(plan.clients, every.as_nanos() as u64));
+    let mut driver = Idle::new(tokens).beating(heartbeat);
     let ran = drive(&args.common, &plan, &mut driver, 0)?;
-    Ok(report(label("connect", protocol, None, None), &plan, ran, None))
+    Ok(report(label("connect", protocol, None, None), &plan, ran, driver.finish()))
 }
 
 fn single(args: &SingleArgs) -> Result<Report, LoadError> {
@@ -251,7 +254,7 @@ fn view(common: &Common, plan: &Plan) -> Option<View> {
 
 /// Raises the soft limit as far as it helps. Whether one ring, or epoll, has room for all clients; io_uring has room
 /// for more in several rings, whose sockets are not counted.
-fn raise_descriptors(clients: u32, kind: ReactorKind) -> Result<bool, LoadError> {
+pub(crate) fn raise_descriptors(clients: u32, kind: ReactorKind) -> Result<bool, LoadError> {
     let needed = u64::from(clients) + SPARE_DESCRIPTORS;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_none_or(|limit| limit >= needed) {
@@ -333,6 +336,16 @@ fn of_what_there_was(outcome: &Outcome, plan: &Plan, judged: (Verdict, Vec<Strin
     (verdict, reasons)
 }
 
+/// Whether what a client sends comes back to itself: echoes, and the pongs of a heartbeat.
+fn comes_back(label: &Label) -> bool {
+    matches!(label.scenario, "echo" | "connect" | "churn" | "reconnect-storm")
+}
+
+/// Whether messages are due whatever the server does: at a rate, or as a heartbeat.
+fn is_open(label: &Label) -> bool {
+    label.rate.is_some() || label.scenario == "connect"
+}
+
 fn distributions<'a>(label: &Label, measured: &'a Measured) -> Distributions<'a> {
     Distributions {
         ack: &measured.ack,
@@ -340,16 +353,15 @@ fn distributions<'a>(label: &Label, measured: &'a Measured) -> Distributions<'a>
         last: &measured.last,
         service_ack: &measured.service.ack,
         service_arrivals: &measured.service.deliver,
-        is_echo: label.scenario == "echo",
-        is_open: label.rate.is_some(),
+        is_echo: comes_back(label),
+        is_open: is_open(label),
     }
 }
 
 fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Option<Measured>) -> Report {
     let (reactor, outcome) = ran;
     let seconds = outcome.steady_s.max(1e-9);
-    let (is_echo, is_single) =
-        (matches!(label.scenario, "echo" | "churn" | "reconnect-storm"), label.scenario == "single");
+    let (is_echo, is_single) = (comes_back(&label), label.scenario == "single");
     let done = measured.as_ref().map(|it| if is_single { it.in_window.acked } else { it.in_window.delivered });
     let per_message = |amount: f64| done.filter(|count| *count > 0).map(|count| amount / count as f64);
     let cost = |usage: Usage| Cost {
@@ -385,7 +397,7 @@ fn report(label: Label, plan: &Plan, ran: (&'static str, Outcome), measured: Opt
         latency_us.fanout_last = measured.last.percentiles();
         let all = distributions(&label, measured);
         (service_us, curves) = (all.service(), all.curves());
-        lag_us = label.rate.and_then(|_| measured.lag.percentiles());
+        lag_us = measured.lag.percentiles().filter(|_| is_open(&label));
         remarks.clone_from(&measured.remarks);
     }
     let messages = measured.as_ref().map(|it| it.messages);

@@ -50,6 +50,9 @@ pub const BUILT_IN: &[BuiltIn] = built_in![
     "logins",
     "greedy-3",
     "slow-readers",
+    "churning",
+    "all-reconnect",
+    "presence",
 ];
 
 /// One line for each file that comes with the tool.

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -255,4 +255,67 @@ fn help_and_version_are_no_errors() {
         let output = Command::new(BINARY).arg(flag).output().unwrap();
         assert!(output.status.success() && !output.stdout.is_empty() && output.stderr.is_empty(), "{flag}");
     }
+}
+
+/// A process that is stopped when the test is over.
+struct Stopped(std::process::Child);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The tool's own server and where it listens.
+fn own_server(flags: &[&str]) -> (Stopped, String) {
+    let mut command = Command::new(BINARY);
+    command.args(["serve", "--listen", "127.0.0.1:0"]).args(flags).stdout(Stdio::piped());
+    let mut server = Stopped(command.spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let url = line.split_whitespace().find(|word| word.starts_with("ws://")).unwrap().to_owned();
+    (server, url)
+}
+
+#[test]
+fn its_own_server_echoes_to_strict_clients_and_to_ours() {
+    for reactor in ["auto", "epoll"] {
+        let (_server, url) = own_server(&["--reactor", reactor]);
+        for client in ["--client tungstenite --in-flight 3", "--in-flight 16 --size 40..100000 --payload binary"] {
+            let line = format!("run echo --url {url} --connections 4 --duration 300ms --warmup 0s {client}");
+            let output = Command::new(BINARY).args(line.split_whitespace()).output().unwrap();
+            let out = String::from_utf8_lossy(&output.stdout);
+            // A busy machine makes a run invalid, never a failure.
+            assert!(!out.contains("FAILED") && out.contains(" 0 lost,"), "{line}: {out}");
+        }
+        let mut stream = TcpStream::connect(url.trim_start_matches("ws://").trim_end_matches('/')).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("websocket"), "{answer}");
+    }
+}
+
+#[test]
+fn a_million_in_small() {
+    let table = || fs::read_to_string("/proc/sys/net/ipv4/tcp_child_ehash_entries").ok();
+    let before = table();
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("result.json");
+    let line = format!("million --connections 300 --hold 600ms --heartbeat 300ms --json {}", json.display());
+    if !rustix::process::geteuid().is_root() {
+        return rejected(&line, &["only root may", "sudo"]);
+    }
+    let output = Command::new(BINARY).args(line.split_whitespace()).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(out.contains("300 of 300 established, 0 refused, 0 dropped"), "{out}{err}");
+    let result: serde_json::Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+    let count = |what: &str| result["messages"][what].as_u64().unwrap();
+    assert!(count("sent") >= 300 && count("acked") == count("sent") && count("lost") == 0, "{result}");
+    assert!(result["latency_us"]["rtt"]["count"].as_u64().unwrap() > 0, "{result}");
+    assert_eq!(table(), before, "the machine's setting is put back");
+    rejected("million --connections 10 -- /no/such/server", &["/no/such/server", "cannot be used"]);
+    rejected("million --connections 10 -- false", &["the server false", "it ended at once"]);
+    rejected("million --connections 10 --inside", &["network namespace of its own"]);
 }

@@ -317,7 +317,7 @@ impl<'a, R: Reactor, D: Driver> Clients<'a, R, D> {
                     self.driver.received(&mut self.out, client, Incoming::Binary(bytes), now_ns);
                 }
                 Ok(Some(Event::Ping(payload))) => self.out.frame(client, Opcode::Pong, payload),
-                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Pong(payload))) => self.driver.ponged(payload, now_ns),
                 Ok(Some(Event::Close { code, reason })) => {
                     let code = code.map_or("without a code".to_owned(), |code| code.to_string());
                     over = Some(format!("the server closed with {code} {reason}").trim_end().to_owned());

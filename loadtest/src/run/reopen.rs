@@ -111,7 +111,7 @@ fn talk(holder: &HolderArgs, plan: &mut Plan, messages: Option<Load>) -> Result<
         (HolderProtocol::RawEcho, Some(_), _) => {
             Err(LoadError::Arguments("--tokens is of --protocol gochat: leave it out".to_owned()))
         }
-        (HolderProtocol::RawEcho, None, None) => Ok(Talk::Idle(Idle::new(None))),
+        (HolderProtocol::RawEcho, None, None) => Ok(Talk::Idle(Box::new(Idle::new(None)))),
         (HolderProtocol::RawEcho, None, Some(load)) => {
             Ok(Talk::Echo(Box::new(Echo::new(0..plan.clients, load, &Sizes::from(SIZE), Opcode::Text))))
         }
@@ -122,7 +122,7 @@ fn talk(holder: &HolderArgs, plan: &mut Plan, messages: Option<Load>) -> Result<
         (HolderProtocol::Gochat, Some(path), None) => {
             plan.url.target = chat_path(&plan.url);
             let users = tokens::read(path, plan.clients as usize)?;
-            Ok(Talk::Idle(Idle::new(Some(users.into_iter().map(|user| user.access_token).collect()))))
+            Ok(Talk::Idle(Box::new(Idle::new(Some(users.into_iter().map(|user| user.access_token).collect())))))
         }
     }
 }

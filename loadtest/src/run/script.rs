@@ -62,6 +62,9 @@ pub(super) fn echo(args: &EchoArgs) -> Result<Report, LoadError> {
 /// Connections are opened and held.
 pub(super) fn connect(args: &ConnectArgs, plan: Plan) -> Result<Report, LoadError> {
     check_tokens(args.tokens.as_deref())?;
+    if args.heartbeat.is_some() {
+        return Err(LoadError::Arguments("--heartbeat is for plain servers: a script describes its own".to_owned()));
+    }
     let setup = setup(&args.script, &plan, Purpose::Connect, Load::closed(1), Sizes::from(0))?;
     let mut driver = Scripted::idle(setup);
     let ran = drive(&args.common, &plan, &mut driver, 0).map_err(|error| driver.explain(error))?;

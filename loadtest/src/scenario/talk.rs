@@ -9,7 +9,7 @@ use crate::traffic::Measured;
 #[derive(Debug)]
 pub(crate) enum Talk {
     /// Pings are answered by the engine.
-    Idle(Idle),
+    Idle(Box<Idle>),
     /// Messages to an echo server.
     Echo(Box<Echo>),
 }
@@ -17,14 +17,14 @@ pub(crate) enum Talk {
 impl Talk {
     pub(super) fn driver(&self) -> &dyn Driver {
         match self {
-            Talk::Idle(idle) => idle,
+            Talk::Idle(idle) => idle.as_ref(),
             Talk::Echo(echo) => &**echo,
         }
     }
 
     pub(super) fn driver_mut(&mut self) -> &mut dyn Driver {
         match self {
-            Talk::Idle(idle) => idle,
+            Talk::Idle(idle) => idle.as_mut(),
             Talk::Echo(echo) => &mut **echo,
         }
     }

@@ -104,6 +104,35 @@ fn connections_are_held_and_counted() {
     assert!(report.messages.is_none() && report.latency_us.connect.as_ref().unwrap().count == 20);
 }
 
+/// Upgrades, and never answers a ping.
+fn deaf() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let held: Vec<_> = listener.incoming().map(|stream| tungstenite::accept(stream.unwrap()).unwrap()).collect();
+        drop(held);
+    });
+    addr
+}
+
+#[test]
+fn a_heartbeat_finds_who_does_not_answer() {
+    let run = |addr| {
+        let line = "--connections 5 --hold 500ms --heartbeat 100ms --drain 300ms";
+        load(&format!("run connect --url ws://{addr}/ {line}")).unwrap()
+    };
+    let (good, bad) = (run(serve(Fault::None)), run(deaf()));
+    let (answered, missing) = (good.messages.unwrap(), bad.messages.unwrap());
+    assert_eq!(
+        answered,
+        Messages { sent: answered.sent, acked: answered.sent, delivered: answered.sent, ..Messages::default() }
+    );
+    assert!(answered.sent >= 5 && good.verdict != Verdict::Failed, "{good}");
+    assert!(good.latency_us.rtt.unwrap().count > 0);
+    assert_eq!(missing, Messages { sent: missing.sent, lost: missing.sent, ..Messages::default() });
+    assert!(missing.sent >= 5 && bad.verdict == Verdict::Failed, "{bad}");
+}
+
 #[test]
 fn what_a_user_gets_wrong_is_one_clear_line() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
