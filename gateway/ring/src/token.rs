@@ -42,26 +42,24 @@ pub(crate) enum OpKind {
     Connect,
     Peer,
     Recv,
-    RecvCancel,
     Send,
     Shutdown,
-    Terminate,
+    Cancel,
     Install,
     Close,
     Wake,
 }
 
 impl OpKind {
-    const ALL: [OpKind; 12] = [
+    const ALL: [OpKind; 11] = [
         OpKind::Accept,
         OpKind::AcceptCancel,
         OpKind::Connect,
         OpKind::Peer,
         OpKind::Recv,
-        OpKind::RecvCancel,
         OpKind::Send,
         OpKind::Shutdown,
-        OpKind::Terminate,
+        OpKind::Cancel,
         OpKind::Install,
         OpKind::Close,
         OpKind::Wake,

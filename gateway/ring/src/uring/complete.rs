@@ -50,7 +50,7 @@ impl Uring {
             OpKind::Connect => self.connected(cqe.result, conn, out),
             OpKind::Install => self.installed(cqe.result, conn, out),
             OpKind::Close => return self.closed(conn, out),
-            OpKind::RecvCancel | OpKind::Terminate | OpKind::Shutdown => {}
+            OpKind::Cancel | OpKind::Shutdown => {}
             OpKind::Accept | OpKind::AcceptCancel | OpKind::Wake => {}
         }
         self.progress(conn);

@@ -30,7 +30,7 @@ use crate::reactor::{Reactor, ReactorKind};
 use crate::send::SendPool;
 use crate::slab::Slab;
 use crate::stats::Stats;
-use crate::token::{ConnId, ListenerId};
+use crate::token::{ConnId, ListenerId, OpKind};
 use crate::waker::Waker;
 
 /// How long accepting rests after the process ran out of descriptors or memory, unless a connection closes sooner.
@@ -171,7 +171,7 @@ impl Uring {
             && state.recv == Recv::Armed
         {
             state.recv = Recv::Cancelling;
-            self.push(conn, Op::recv_cancel(conn));
+            self.push(conn, Op::cancel(OpKind::Recv, conn));
         }
     }
 
@@ -193,7 +193,7 @@ impl Uring {
                 state.close_submitted = true;
                 self.push(conn, Op::close(conn));
             }
-            Phase::Detaching => self.push(conn, Op::install(conn, crate::token::OpKind::Install)),
+            Phase::Detaching => self.push(conn, Op::install(conn, OpKind::Install)),
             Phase::Announcing | Phase::Connecting | Phase::Failed | Phase::Open | Phase::Closing => {}
         }
     }
@@ -206,10 +206,15 @@ impl Uring {
         if state.phase == Phase::Closing {
             return;
         }
+        let waits = [
+            (state.phase == Phase::Connecting, OpKind::Connect),
+            (state.recv == Recv::Armed, OpKind::Recv),
+            (state.send.is_some(), OpKind::Send),
+        ];
         state.phase = Phase::Closing;
         state.silent = silent;
-        if state.in_kernel > 0 {
-            self.push(conn, Op::terminate(conn));
+        for (_, what) in waits.into_iter().filter(|(waits, _)| *waits) {
+            self.push(conn, Op::cancel(what, conn));
         }
         self.progress(conn);
     }

@@ -4,7 +4,7 @@
 use std::os::fd::RawFd;
 use std::ptr::null_mut;
 
-use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed};
+use io_uring::types::{DestinationSlot, Fd, Fixed};
 use io_uring::{opcode, squeue};
 use rustix::net::SocketAddrAny;
 use rustix::net::addr::SocketAddrArg;
@@ -51,15 +51,11 @@ impl Op {
         Op::of(opcode::RecvMulti::new(Fixed(conn.slot), BUFFER_GROUP).build(), OpKind::Recv, conn)
     }
 
-    pub(super) fn recv_cancel(conn: ConnId) -> Op {
-        let target = Token::of(OpKind::Recv, conn).pack();
-        Op::of(opcode::AsyncCancel::new(target).build(), OpKind::RecvCancel, conn)
-    }
-
-    /// Cancels everything of a connection.
-    pub(super) fn terminate(conn: ConnId) -> Op {
-        let all = CancelBuilder::fd(Fixed(conn.slot)).all();
-        Op::of(opcode::AsyncCancel2::new(all).build(), OpKind::Terminate, conn)
+    /// Cancels one operation of a connection, which the kernel finds by its token. By the descriptor it would look
+    /// through those of all connections: closing ten thousand would take time in its square.
+    pub(super) fn cancel(what: OpKind, conn: ConnId) -> Op {
+        let target = Token::of(what, conn).pack();
+        Op::of(opcode::AsyncCancel::new(target).build(), OpKind::Cancel, conn)
     }
 
     /// A second, ordinary descriptor of the connection: to ask for the peer, or to give away.

@@ -80,7 +80,7 @@ impl Ring {
             (opcode::Connect::CODE, "connect"),
             (opcode::Shutdown::CODE, "shutdown"),
             (opcode::Close::CODE, "close"),
-            (opcode::AsyncCancel2::CODE, "cancel"),
+            (opcode::AsyncCancel::CODE, "cancel"),
             (opcode::FixedFdInstall::CODE, "fixed-fd-install (Linux 6.8)"),
         ];
         Ok(needed.into_iter().find(|(code, _)| !probe.is_supported(*code)).map(|(_, name)| name))
