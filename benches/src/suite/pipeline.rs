@@ -4,6 +4,8 @@
 use std::fmt::Write;
 use std::io;
 use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -13,6 +15,8 @@ use crate::spread::Spread;
 
 /// Users; two of them make a chat.
 const USERS: &str = "1000";
+/// Between two loads on one server.
+const SETTLE: Duration = Duration::from_secs(3);
 
 /// What one load gave, round by round.
 #[derive(Default)]
@@ -69,6 +73,8 @@ pub(super) fn run(place: &Place) -> io::Result<String> {
             let line = format!(
                 "run single --url http://{listen} --pairs 500 --size 150 --tokens {tokens} --server-pid {pid} --duration {seconds}s --drain 20s {load}"
             );
+            // The sessions of the load before have to be gone: what ends them is work for the server too.
+            sleep(SETTLE);
             load_test(place, &line)
         };
         full.add(&run("--in-flight 16")?);
